@@ -1,0 +1,54 @@
+"""What a source is to the rest of the project. Write one file per source beside this one, and register it.
+
+A source speaks only in `Issued` and in the three fetch errors; no exception of a library's crosses it, and no
+secret is in an error's text. What needs a heavy library imports it at the first fetch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from broker.model import Issued
+
+
+class Fetcher(Protocol):
+    """Gets one credential from its source. The engine sees to it that calls never overlap."""
+
+    async def fetch(self) -> Issued:
+        """Get the secret as it is now.
+
+        Raises `TransientFetchError`, `PermanentFetchError` or `LoginRequired`. May be cancelled at any await,
+        and leaves no process or thread of its own choosing behind when it is.
+        """
+
+    def inputs(self) -> Hashable | None:
+        """Say in which version the source's inputs are (a file's inode and times), or None if it cannot tell.
+
+        Called off the event loop every few seconds, so that a change is noticed before somebody asks.
+        """
+
+
+class Source(Protocol):
+    """One `[sources.NAME]` table, set up. Credentials of one source share it, and with it a login."""
+
+    def fetcher(self, settings: Any) -> Fetcher:  # noqa: ANN401  # each type has a settings class of its own
+        """Bind the credential's own settings."""
+
+    async def close(self) -> None:
+        """Give back what was borrowed (leases, connections), best effort."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceType:
+    """One value of `type = "..."`: which keys it takes on the source and on the credential, and how to open it.
+
+    Both settings classes are frozen dataclasses: the config reader derives types, defaults, required keys and
+    near misses from their fields, and turns a `ValueError` of `__post_init__` into an error at that table.
+    """
+
+    name: str
+    source_settings: type
+    credential_settings: type
+    open: Callable[[Any], Source]
