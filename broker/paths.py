@@ -36,7 +36,9 @@ def socket_path(env: Mapping[str, str] = os.environ, uid: int | None = None) -> 
         raise ConfigError([f"socket path {path}: must be absolute; set BROKER_SOCKET to an absolute path"])
     if len(os.fsencode(path)) >= SOCKET_ADDRESS_MAX:
         raise ConfigError(
-            [f"socket path {path}: longer than a socket address can be ({SOCKET_ADDRESS_MAX} bytes); set BROKER_SOCKET to a shorter path"]
+            [
+                f"socket path {path}: longer than a socket address can be ({SOCKET_ADDRESS_MAX} bytes); set a shorter BROKER_SOCKET"
+            ]
         )
     return path
 

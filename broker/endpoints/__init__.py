@@ -1,0 +1,1 @@
+"""The faces to other programs, one file per face."""

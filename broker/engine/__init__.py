@@ -1,0 +1,1 @@
+"""What this project exists for: pure decisions, no I/O and no I/O library."""

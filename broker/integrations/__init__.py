@@ -1,0 +1,1 @@
+"""Files and services of other programs that the broker reads or edits."""

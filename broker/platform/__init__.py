@@ -1,0 +1,1 @@
+"""What the operating system tells about callers, and how a process guards itself."""

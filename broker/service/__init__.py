@@ -1,0 +1,1 @@
+"""The async shell round the engine: it runs what the engine decides."""

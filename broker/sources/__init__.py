@@ -1,0 +1,1 @@
+"""Every place secrets come from."""
