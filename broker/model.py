@@ -54,6 +54,19 @@ class Issued:
 
 
 @dataclass(frozen=True, slots=True)
+class Process:
+    """A running program as its kernel describes it; pid and `started` together name it for good.
+
+    `started` is in the kernel's own ticks since boot; `name` is the short name of the program.
+    """
+
+    pid: int
+    parent: int
+    started: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
     """How one credential is to be kept fresh; every duration in seconds (INTERFACES, "Config")."""
 

@@ -1,0 +1,123 @@
+"""What a caller's ancestry and history mean: which session asks, and whether its asking tells of a refusal.
+
+Claude Code runs its helper again before the TTL is over only because upstream refused the token (FACTS). That
+is evidence only where the caller is certainly Claude Code's own `apiKeyHelper`; a status line, a hook or a tool
+may run the same helper as often as it likes. Pure: the process table comes in as arguments.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Final
+
+from broker.clock import Now
+from broker.model import Process
+
+DOUBT_S: Final = 10.0
+"""Right after a session got a newer token, a refusal may still concern the older one; for so long."""
+
+SESSIONS_MAX: Final = 4096
+"""Sessions remembered per credential; the one that asked longest ago is forgotten first."""
+
+_EARLY_SLACK_S: Final = 1.0
+_SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "busybox", "zsh", "ksh"})
+_CONTROL: Final = frozenset(";&|()`\n")
+
+Argv = Callable[[int], Sequence[str]]
+"""Looks up the arguments of a process by pid; empty where they cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One run of Claude Code, named by its process; the start time keeps a reused pid apart."""
+
+    pid: int
+    started: int
+
+
+def session_of(chain: Sequence[Process], argv: Argv) -> Session | None:
+    """Return the Claude Code session whose `apiKeyHelper` the first process of `chain` certainly is.
+
+    The chain must be exactly helper <- one `sh -c` <- Claude Code; a shell that replaces itself by its only
+    command (bash, macOS's sh) leaves helper <- Claude Code.
+    """
+    match chain:
+        case [_, shell, claude, *_] if shell.name in _SHELLS:
+            if _runs_one_command(argv(shell.pid)) and _is_claude(claude, argv):
+                return Session(claude.pid, claude.started)
+        case [_, claude, *_] if _is_claude(claude, argv):
+            return Session(claude.pid, claude.started)
+    return None
+
+
+def _runs_one_command(arguments: Sequence[str]) -> bool:
+    """Whether this is `sh -c COMMAND` with a single command: a script that also calls the helper is not."""
+    if len(arguments) != 3 or arguments[1] != "-c":  # noqa: PLR2004  # sh, -c, COMMAND
+        return False
+    lexer = shlex.shlex(arguments[2], posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    try:
+        words = list(lexer)
+    except ValueError:
+        return False
+    return not any(_CONTROL & set(word) for word in words)
+
+
+def _is_claude(process: Process, argv: Argv) -> bool:
+    if process.name.startswith("claude"):
+        return True
+    return any(_names_claude(argument) for argument in list(argv(process.pid))[:2])
+
+
+def _names_claude(argument: str) -> bool:
+    path = PurePath(argument)
+    return path.name.startswith("claude") or "claude-code" in path.parts
+
+
+@dataclass(slots=True)
+class _Given:
+    serial: int
+    at: float
+    ttl_s: float
+    changed_at: float | None = None
+
+
+class History:
+    """What each session was last given of one credential."""
+
+    def __init__(self) -> None:
+        self._given: OrderedDict[Session, _Given] = OrderedDict()
+
+    def tells_refusal(self, now: Now, session: Session, serial: int) -> bool:
+        """Whether this ask of `session`, which would now be given token `serial`, means upstream refused it.
+
+        It does when the session asks before its TTL is over and was last given this very token, except for the
+        first such ask shortly after it was given a newer one: that may still be about the older.
+        """
+        last = self._given.get(session)
+        if last is None or last.serial != serial:
+            return False
+        slack_s = min(_EARLY_SLACK_S, last.ttl_s / 20)  # its clock and ours measure the TTL from different moments
+        if now.mono - last.at >= last.ttl_s - slack_s:
+            return False
+        if last.changed_at is not None and now.mono - last.changed_at < DOUBT_S:
+            last.changed_at = None
+            return False
+        return True
+
+    def given(self, now: Now, session: Session, serial: int, ttl_s: float) -> None:
+        """Note what `session` gets, and for how long it will keep it."""
+        last = self._given.pop(session, None)
+        if last is None:
+            changed_at = None
+        elif last.serial != serial:
+            changed_at = now.mono
+        else:
+            changed_at = last.changed_at
+        self._given[session] = _Given(serial, now.mono, ttl_s, changed_at)
+        if len(self._given) > SESSIONS_MAX:
+            self._given.popitem(last=False)

@@ -1,0 +1,282 @@
+"""One credential's life: when its source is asked, what is served meanwhile, when to give up.
+
+Pure: no I/O, no clock of its own, chance only through the `Random` it is given. Every method takes the moment
+it happens at; those that can call for a fetch say so in what they return, and from then on the machine counts
+one as running until `fetched` or `failed` is called. See DESIGN, "One credential's life".
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+from broker.clock import Now
+from broker.engine.pacing import Pace, Peak
+from broker.engine.vocabulary import Counters, Failure, Held, Plan, State, Trouble, Warn
+from broker.errors import DeadlineExceeded, NeedsLogin, SourceFailed
+from broker.model import Issued, Timing
+
+BRIEF_WAIT_S: Final = 0.5
+"""How long an ask waits for a better token while one that is still valid is in hand."""
+
+YOUNG: Final = 1 / 4
+"""Share of its lifetime during which a token is not replaced, except on rejection: no hot zone."""
+
+AHEAD: Final = 1 / 3
+"""Share of its lifetime that is left when a token is replaced ahead of time."""
+
+JITTER: Final = 1 / 10
+"""Up to this share of the lifetime earlier than that, so that a fleet does not move as one."""
+
+
+class Life:
+    """The state machine of one credential."""
+
+    def __init__(self, timing: Timing, random: Random) -> None:
+        self.timing = timing
+        self.held: Held | None = None
+        self.fetching = False
+        self.failure: Failure | None = None
+        self.counters = Counters()
+        self.last_refresh: Now | None = None
+        self._random = random
+        self._pace = Pace(random)
+        self._peak = Peak()
+        self._asked_at: float | None = None
+        self._forced_at = -math.inf
+        self._forced_gap_s = timing.refresh_interval_min_s
+        self._rejected = False
+        self._refused_again = False
+        self._limited_until = -math.inf
+
+    # --- what happens -------------------------------------------------------------------------------------------
+
+    def ask(self, now: Now, ttl_s: float) -> Plan:
+        """Somebody wants a token to keep for `ttl_s`: say whether to fetch, and how long to wait for it."""
+        self._bury(now)
+        self._asked_at = now.mono
+        required_s = min(ttl_s, self.timing.ttl_max_s) + self.timing.min_validity_s
+        self._peak.add(now.mono, required_s)
+        wait_s = self._wait_s(now, required_s)
+        fetch = (wait_s > 0 or self._due_at(now) <= now.mono) and self._begin(now)
+        if not self.fetching:
+            return Plan()
+        return Plan(fetch, math.inf if self._rejected else wait_s)
+
+    def answer(self, now: Now) -> Held:
+        """Give the best token there is, after the wait that `ask` wanted.
+
+        Raises `DeadlineExceeded` while a fetch still runs, else `NeedsLogin` or `SourceFailed`.
+        """
+        self._bury(now)
+        held = self.held
+        awaited = self._rejected and self.fetching
+        if held is not None and not held.dead and not awaited:
+            self.counters.served += 1
+            return held
+        if self.fetching:
+            raise DeadlineExceeded("the source has not answered yet; try again, or see: broker status")
+        raise self._why(now)
+
+    def reject(self, now: Now, serial: int) -> bool:
+        """Upstream refused the token `serial`: return whether that was the one in hand, which is then replaced."""
+        self._bury(now)
+        if self.held is None or self.held.serial != serial or self.held.dead:
+            return False
+        self.counters.rejections += 1
+        self._rejected = True
+        return True
+
+    def limit(self, now: Now, retry_after_s: float) -> None:
+        """Upstream limited the rate of this token: worth a warning, not a new token."""
+        self._limited_until = max(self._limited_until, now.mono + retry_after_s)
+
+    def force(self, now: Now) -> bool:
+        """A person wants a new token now: return whether to fetch. Damped, and within the attempts' budget."""
+        self._bury(now)
+        self._asked_at = now.mono
+        if now.mono < self._forced_at + self.timing.refresh_interval_min_s:
+            return False
+        self._pace.forgive()
+        return self._begin(now, forced=True)
+
+    def inputs_changed(self, now: Now) -> bool:
+        """The source's inputs are not what they were: return whether to fetch."""
+        self._bury(now)
+        self._pace.forgive()
+        return self._active(now) and self._begin(now)
+
+    def tick(self, now: Now) -> bool:
+        """Time has passed: return whether to fetch."""
+        self._bury(now)
+        return self._active(now) and self._due_at(now) <= now.mono and self._begin(now)
+
+    def fetched(self, now: Now, issued: Issued) -> bool:
+        """The fetch gave a token: return whether it is a new one."""
+        lifetime_s = math.inf if issued.expires_at is None else issued.expires_at - now.wall
+        if lifetime_s <= 0:
+            self.failed(now, Failure(Trouble.TRANSIENT, "the source gave a token that has expired already"))
+            return False
+        self.fetching = False
+        self.failure = None
+        self.last_refresh = now
+        self.counters.refreshes += 1
+        self._pace.succeeded()
+        before = self.held
+        same = before is not None and before.issued.same_secret(issued)
+        if before is None or not same or before.dead or _outlives(issued, before.issued):
+            self._hold(now, issued, lifetime_s, new=not same)
+            self._pace.progressed()
+        else:
+            # The source repeats itself; asking again soon gains nothing before this token is over.
+            self._pace.stalled(now.mono, before.remaining_s(now))
+        self._note_reissue(same=same)
+        return not same
+
+    def failed(self, now: Now, failure: Failure) -> None:
+        """The fetch gave nothing."""
+        self.fetching = False
+        self.failure = failure
+        self.counters.failures += 1
+        self._pace.failed(now.mono, retry_after_s=failure.retry_after_s, final=failure.trouble is not Trouble.TRANSIENT)
+
+    # --- what to show -------------------------------------------------------------------------------------------
+
+    def state(self, now: Now) -> State:
+        """Name the condition."""
+        self._bury(now)
+        if self.held is not None and not self.held.dead:
+            return State.STALE if self._is_stale(now, self.held) else State.FRESH
+        if self.failure is not None:
+            return State.NEEDS_LOGIN if self.failure.trouble is Trouble.LOGIN else State.FAILING
+        return State.EMPTY if self.held is None else State.EXPIRED
+
+    def wake_at(self, now: Now) -> float | None:
+        """When (on the `mono` clock) `tick` next has something to do by itself; None: not before an ask."""
+        if self.fetching or not self._active(now):
+            return None
+        due = self._due_at(now)
+        return None if due == math.inf else due
+
+    def warnings(self, now: Now) -> list[Warn]:
+        """Say what a person should know although tokens are served."""
+        held = self.held
+        if held is None or held.dead:
+            return []
+        found = []
+        if self.failure is not None:
+            found.append(Warn("refresh-failing", f"still serving a valid token, but: {self.failure.message}"))
+        if self._refused_again:
+            found.append(Warn("upstream-refuses", "upstream refuses this key and the source gives the same one again"))
+        elif self._rejected:
+            found.append(
+                Warn("rejected", "upstream refused this token; a new one is fetched as soon as damping allows")
+            )
+        if now.mono < self._limited_until:
+            found.append(
+                Warn("rate-limited", f"upstream limits this key for another {self._limited_until - now.mono:.0f}s")
+            )
+        if self._peak.value(now.mono) > (1 - YOUNG) * held.lifetime_s:
+            found.append(self._ttl_warning(held.lifetime_s))
+        return found
+
+    # --- decisions ----------------------------------------------------------------------------------------------
+
+    def _wait_s(self, now: Now, required_s: float) -> float:
+        held = self.held
+        if held is None or held.dead:
+            return math.inf
+        if self._rejected and self._may_force(now):
+            return math.inf
+        short = held.remaining_s(now) < min(required_s, (1 - YOUNG) * held.lifetime_s)
+        old = held.age_s(now) >= (self.timing.max_age_s or math.inf)
+        return BRIEF_WAIT_S if short or old else 0.0
+
+    def _begin(self, now: Now, *, forced: bool = False) -> bool:
+        if self.fetching or not self._pace.allows(now.mono):
+            return False
+        if forced or self._rejected:
+            self._forced_at = now.mono
+        self._pace.began(now.mono)
+        self.fetching = True
+        return True
+
+    def _due_at(self, now: Now) -> float:
+        """When the token in hand is to be replaced (`mono`), as far as the pace of attempts allows; inf: never."""
+        held = self.held
+        if held is None or held.dead:
+            due = now.mono
+        elif self._rejected:
+            due = self._forced_at + self._forced_gap_s
+        elif held.lifetime_s < math.inf:
+            ahead_s = max(AHEAD * held.lifetime_s, self._peak.value(now.mono)) + held.jitter_s
+            due = now.mono + held.remaining_s(now) - min(ahead_s, (1 - YOUNG) * held.lifetime_s)
+        elif self.timing.max_age_s is not None:
+            due = held.received.mono + self.timing.max_age_s - held.jitter_s
+        else:
+            due = math.inf
+        return max(due, self._pace.next_at)
+
+    def _may_force(self, now: Now) -> bool:
+        return now.mono >= self._forced_at + self._forced_gap_s and self._pace.allows(now.mono)
+
+    def _active(self, now: Now) -> bool:
+        return self._asked_at is not None and now.mono - self._asked_at < self.timing.idle_after_s
+
+    def _is_stale(self, now: Now, held: Held) -> bool:
+        wanted_s = self._peak.value(now.mono) or self.timing.min_validity_s
+        short = held.remaining_s(now) < min(wanted_s, AHEAD * held.lifetime_s)
+        return short or self.failure is not None or self._rejected
+
+    # --- changes ------------------------------------------------------------------------------------------------
+
+    def _bury(self, now: Now) -> None:
+        """Once dead, dead for good: a clock set back revives nothing."""
+        if self.held is not None and not self.held.dead and self.held.remaining_s(now) <= 0:
+            self.held = replace(self.held, dead=True)
+            self._rejected = False
+
+    def _hold(self, now: Now, issued: Issued, lifetime_s: float, *, new: bool) -> None:
+        serial = self.held.serial if self.held is not None else 0
+        spread_s = lifetime_s if lifetime_s < math.inf else (self.timing.max_age_s or 0.0)
+        jitter_s = self._random.random() * JITTER * spread_s
+        self.held = Held(issued, serial + 1 if new else serial, now, lifetime_s, jitter_s)
+
+    def _note_reissue(self, *, same: bool) -> None:
+        """After a rejection: is it mended, or does the source give the refused key again (then ask it less)?"""
+        if same and (self._rejected or self._refused_again):
+            self._refused_again = True
+            self._forced_gap_s = min(2 * self._forced_gap_s, max(Pace.CAP_S, self.timing.refresh_interval_min_s))
+        elif not same:
+            self._refused_again = False
+            self._forced_gap_s = self.timing.refresh_interval_min_s
+        self._rejected = False
+
+    def _why(self, now: Now) -> NeedsLogin | SourceFailed:
+        if self.failure is None:
+            return SourceFailed("the source gave a token that has expired meanwhile; try again")
+        if self.failure.trouble is Trouble.LOGIN:
+            return NeedsLogin(self.failure.message)
+        if self._pace.final:
+            return SourceFailed(f"{self.failure.message}; when that is mended run: broker refresh")
+        wait_s = max(0.0, self._pace.next_at - now.mono)
+        return SourceFailed(f"{self.failure.message}; next try in {wait_s:.0f}s, or now with: broker refresh")
+
+    def _ttl_warning(self, lifetime_s: float) -> Warn:
+        fits_s = (1 - YOUNG) * lifetime_s - self.timing.min_validity_s
+        advice = f"set CLAUDE_CODE_API_KEY_HELPER_TTL_MS to at most {fits_s * 1000:.0f}"
+        if fits_s < YOUNG * lifetime_s:
+            advice = (
+                f"set CLAUDE_CODE_API_KEY_HELPER_TTL_MS to at most {YOUNG * lifetime_s * 1000:.0f}"
+                f' and min_validity to at most "{YOUNG * lifetime_s * 1000:.0f}ms"'
+            )
+        return Warn(
+            "ttl-too-long", f"tokens live {lifetime_s:.0f}s, too short for how long callers keep them; {advice}"
+        )
+
+
+def _outlives(new: Issued, old: Issued) -> bool:
+    """Whether the same secret was prolonged, as a renewed lease is, or looked up again, as a static key is."""
+    return old.expires_at is None or new.expires_at is None or new.expires_at > old.expires_at + 1
