@@ -1,0 +1,36 @@
+"""What every test shares: what to do about a program that this machine does not have."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[[bool, str], None]:
+    """Give `need(condition, what)`: without the condition skip the test, saying `what` is missing; fail it in CI."""
+
+    def need_(condition: bool, what: str) -> None:  # noqa: FBT001  # reads as a sentence: need(x, "x is missing")
+        if condition:
+            return
+        message = f"{what}; `python3 -m tests` installs it, or says how"
+        if os.environ.get("CI") == "true":
+            pytest.fail(message)
+        pytest.skip(message)
+
+    return need_
+
+
+@pytest.fixture(scope="session")
+def need_program(need: Callable[[bool, str], None]) -> Callable[[str], str]:
+    """Give `need_program(name)`: its full path, or the same consequence as `need`."""
+
+    def need_program_(name: str) -> str:
+        found = shutil.which(name)
+        need(found is not None, f"the program {name} is missing")
+        return str(found)
+
+    return need_program_

@@ -1,0 +1,38 @@
+"""Real processes in tests: wait for a condition with a deadline, end what was started, keep coverage going."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Final
+
+DEADLINE_S: Final = 60.0
+"""How long anything real may take before its test fails; far above what it takes on two busy cores."""
+
+_POLL_S: Final = 0.02
+_GRACE_S: Final = 10.0
+
+
+def wait_until(holds: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:
+    """Return as soon as `holds()`; fail with `what` at the deadline."""
+    end = time.monotonic() + deadline_s
+    while not holds():
+        assert time.monotonic() < end, f"after {deadline_s} s still not: {what}"
+        time.sleep(_POLL_S)
+
+
+def terminate(process: subprocess.Popen[str]) -> int:
+    """Ask a process to end, insist after a while, and return its exit code."""
+    process.terminate()
+    try:
+        return process.wait(_GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
+
+
+def coverage_env() -> dict[str, str]:
+    """Return the variables through which coverage follows into child processes, if it is measuring at all."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}

@@ -1,0 +1,37 @@
+"""Real Claude Code for the tests: which versions, where they are kept, how they get there. Standard library only."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+PACKAGE: Final = "@anthropic-ai/claude-code"
+OLDER: Final = "2.1.197"
+"""Shows a 403 to the user, and gives up on a 401 after three tries."""
+NEWER: Final = "2.1.330"
+"""Runs the helper again after a 403 too. Its manifest asks for a newer node than it needs: it is a native binary."""
+VERSIONS: Final = (OLDER, NEWER)
+
+_CACHE: Final = Path(__file__).resolve().parent.parent / ".cache" / "claude-code"
+
+
+def binary(version: str) -> Path:
+    """Name the executable of one version; it is there once `install` was called."""
+    return _CACHE / version / "node_modules" / ".bin" / "claude"
+
+
+def install(version: str) -> None:
+    """Fetch one version (about 235 MB) from npm; do nothing where it is already there.
+
+    Raises `FileNotFoundError` without npm and `subprocess.CalledProcessError` when npm fails.
+    """
+    if binary(version).exists():
+        return
+    partial = _CACHE / f"{version}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    quiet = ["--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"]
+    subprocess.run(["npm", "install", *quiet, "--prefix", str(partial), f"{PACKAGE}@{version}"], check=True)
+    partial.rename(_CACHE / version)  # complete or absent: a run that was interrupted leaves nothing half done
