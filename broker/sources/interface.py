@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from broker.model import Issued
+
+DEFAULT_TIMEOUT_S: Final = 30.0
+"""How long a fetch may take where the source has no time-out of its own."""
 
 
 class Fetcher(Protocol):
     """Gets one credential from its source. The engine sees to it that calls never overlap."""
+
+    @property
+    def timeout_s(self) -> float:
+        """The last resort: whoever runs `fetch` cancels it after this long. The fetcher's own time-out is shorter."""
 
     async def fetch(self) -> Issued:
         """Get the secret as it is now.
@@ -44,11 +51,31 @@ class Source(Protocol):
 class SourceType:
     """One value of `type = "..."`: which keys it takes on the source and on the credential, and how to open it.
 
-    Both settings classes are frozen dataclasses: the config reader derives types, defaults, required keys and
-    near misses from their fields, and turns a `ValueError` of `__post_init__` into an error at that table.
+    Both settings classes are frozen dataclasses that compare by value: the config reader derives types, defaults,
+    required keys and near misses from their fields, and turns a `ValueError` of `__post_init__`, which quotes no
+    value, into an error at that table.
     """
 
     name: str
     source_settings: type
     credential_settings: type
     open: Callable[[Any], Source]
+
+
+@dataclass(frozen=True, slots=True)
+class NoSettings:
+    """For a source type without keys of its own on the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlainSource:
+    """A source that its credentials share nothing of: it only binds settings to fetchers."""
+
+    bind: Callable[[Any], Fetcher]
+
+    def fetcher(self, settings: Any) -> Fetcher:  # noqa: ANN401  # each type has a settings class of its own
+        """Bind the credential's own settings."""
+        return self.bind(settings)
+
+    async def close(self) -> None:
+        """Nothing was borrowed."""

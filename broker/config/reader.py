@@ -1,0 +1,251 @@
+"""One TOML text into a `Config`, or into every problem that it has."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from broker.config import audience
+from broker.config.file import read_text
+from broker.config.structs import Config, CredentialConfig, DaemonConfig, SourceConfig
+from broker.config.structure import Reader
+from broker.config.syntax import load
+from broker.config.wording import holds_secret, near, one_of, type_name, unknown_key
+from broker.durations import Duration
+from broker.errors import ConfigError
+from broker.model import Timing
+from broker.sources.interface import SourceType
+
+Table = Mapping[str, Any]
+Types = Mapping[str, SourceType]
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+
+_LATER_TYPES: Final = {"vault", "aws", "gcp", "oauth", "litellm", "pool", "anthropic", "local"}
+_LATER_PERSIST: Final = {"keyring", "systemd", "passphrase"}
+_NOT_YET: Final = "not in this version"
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Top:
+    default: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Daemon:
+    persist: Literal["auto", "off"] = "auto"
+    log_level: LogLevel = "info"
+    infer_rejection: bool = True
+    ttl_max: Duration = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """The keys that every credential may have, whatever its source."""
+
+    source: str
+    audience: tuple[str, ...] = ()
+    min_validity: Duration = 60.0
+    max_age: Duration | None = None
+    idle_after: Duration = 8 * 3600.0
+    refresh_interval_min: Duration = 10.0
+
+
+_COMMON: Final = frozenset(field.name for field in fields(_Common))
+_TABLES: Final = frozenset({"sources", "credentials", "daemon", "endpoints"})
+
+
+def read(path: Path, types: Types, env: Mapping[str, str] = os.environ) -> Config:
+    """Read and check the config file; raise `ConfigError` with every problem, one line each."""
+    return parse(read_text(path), path, types, env)
+
+
+def parse(text: str, path: Path, types: Types, env: Mapping[str, str] = os.environ) -> Config:
+    """Check a config's text; `path` is for the messages. Raises `ConfigError` with every problem."""
+    return _Parser(path, types, env).config(load(text, path))
+
+
+class _Parser:
+    def __init__(self, path: Path, types: Types, env: Mapping[str, str]) -> None:
+        self._path = path
+        self._types = types
+        self._env = env
+        self._reader = Reader(str(path))
+
+    def config(self, top: Table) -> Config:
+        daemon = self._daemon(self._section(top, "daemon"))
+        sources_table = self._section(top, "sources")
+        credentials_table = self._section(top, "credentials")
+        sources = self._sources(sources_table)
+        credentials = self._credentials(credentials_table, sources_table, sources, daemon.ttl_max_s)
+        default = self._default(top, credentials_table)
+        if "credentials" not in top or credentials_table == {}:
+            self._reader.report(("credentials",), "names no credential; add a table [credentials.NAME]")
+        if "endpoints" in top:
+            self._reader.report(("endpoints",), f"{_NOT_YET}; remove it")
+        if self._reader.problems:
+            raise ConfigError(self._reader.problems)
+        return Config(self._path, default, sources, credentials, daemon)
+
+    def _section(self, top: Table, key: str) -> Table:
+        section = top.get(key, {})
+        if isinstance(section, dict):
+            return section
+        self._reader.report((key,), f"expected a table, found {type_name(section)}")
+        return {}
+
+    def _named_tables(self, section: Table, key: str) -> Table:
+        """Keep what has a proper name and is a table; report the rest."""
+        proper = {}
+        for name, table in section.items():
+            if not NAME.fullmatch(name):
+                self._reader.report((key, name), "a name is letters, digits and . _ - (at most 64, no . _ - first)")
+            elif not isinstance(table, dict):
+                # `[sources] type = "file"`: a key where a named table belongs
+                self._reader.report((key, name), f"expected a table [{key}.NAME], found {type_name(table)}")
+            else:
+                proper[name] = table
+        return proper
+
+    def _daemon(self, table: Table) -> DaemonConfig:
+        kept = dict(table)
+        if "lock_after" in kept:
+            self._reader.report(("daemon", "lock_after"), f"{_NOT_YET}; remove it")
+            del kept["lock_after"]
+        if isinstance(kept.get("persist"), str) and kept["persist"] in _LATER_PERSIST:
+            self._reader.report(("daemon", "persist"), f'{_NOT_YET}; use "auto" or "off"')
+            del kept["persist"]
+        read = self._reader.structure(kept, _Daemon, "daemon", also=frozenset({"lock_after"})) or _Daemon()
+        return DaemonConfig(read.persist, self._log_level(read.log_level), read.infer_rejection, read.ttl_max)
+
+    def _log_level(self, configured: str) -> str:
+        from_env = self._env.get("BROKER_LOG_LEVEL", "").lower()
+        if not from_env:
+            return configured
+        levels = get_args(LogLevel)
+        if from_env not in levels:
+            self._reader.problems.append(f"BROKER_LOG_LEVEL: expected one of {one_of(levels)}{near(from_env, levels)}")
+        return from_env
+
+    def _sources(self, section: Table) -> dict[str, SourceConfig]:
+        tables = self._named_tables(section, "sources")
+        read = (self._source(name, dict(table)) for name, table in tables.items())
+        return {source.name: source for source in read if source is not None}
+
+    def _source(self, name: str, table: dict[str, Any]) -> SourceConfig | None:
+        keys = ("sources", name)
+        if "type" not in table:
+            self._reader.report((*keys, "type"), f"missing; expected one of {one_of(sorted(self._types))}")
+            return None
+        type_name_ = table.pop("type")
+        if not isinstance(type_name_, str):
+            self._reader.report((*keys, "type"), f"expected text, found {type_name(type_name_)}")
+            return None
+        if type_name_ not in self._types:
+            self._reader.report((*keys, "type"), self._unknown_type(type_name_))
+            return None
+        type_ = self._types[type_name_]
+        settings: Any = self._reader.structure(table, type_.source_settings, *keys, also=frozenset({"type"}))
+        return None if settings is None else SourceConfig(name, type_, settings)
+
+    def _unknown_type(self, name: str) -> str:
+        known = sorted(self._types)
+        if name in _LATER_TYPES:
+            return f"this source type is {_NOT_YET}; expected one of {one_of(known)}"
+        return f"no such source type{near(name, known)}; expected one of {one_of(known)}"
+
+    def _credentials(
+        self, section: Table, sources_table: Table, sources: dict[str, SourceConfig], ttl_max_s: float
+    ) -> dict[str, CredentialConfig]:
+        credentials = {}
+        for name, table in self._named_tables(section, "credentials").items():
+            credential = self._credential(name, table, sources_table, sources, ttl_max_s)
+            if credential is not None:
+                credentials[name] = credential
+        return credentials
+
+    def _credential(
+        self, name: str, table: Table, sources_table: Table, sources: dict[str, SourceConfig], ttl_max_s: float
+    ) -> CredentialConfig | None:
+        keys = ("credentials", name)
+        common = self._common({key: value for key, value in table.items() if key in _COMMON}, keys)
+        own = {key: value for key, value in table.items() if key not in _COMMON}
+        source_name = table.get("source")
+        source = self._find_source(source_name, keys, sources_table, sources) if isinstance(source_name, str) else None
+        if source is None:
+            self._secrets_in(own, keys)
+            return None
+        settings: Any = self._reader.structure(own, source.type.credential_settings, *keys, also=_COMMON)
+        if common is None or settings is None:
+            return None
+        timing = Timing(
+            min_validity_s=common.min_validity,
+            max_age_s=common.max_age,
+            idle_after_s=common.idle_after,
+            refresh_interval_min_s=common.refresh_interval_min,
+            ttl_max_s=ttl_max_s,
+        )
+        return CredentialConfig(name, source.name, settings, timing, common.audience)
+
+    def _common(self, table: Table, keys: tuple[str, ...]) -> _Common | None:
+        common = self._reader.structure(table, _Common, *keys)
+        for index, url in enumerate(common.audience if common else ()):
+            if (problem := audience.problem(url)) is not None:
+                self._reader.report((*keys, "audience"), f"item {index + 1}: {problem}")
+        return common
+
+    def _find_source(
+        self, name: str, keys: tuple[str, ...], sources_table: Table, sources: dict[str, SourceConfig]
+    ) -> SourceConfig | None:
+        """Find the table, or make a source of the bare type's name and remember it."""
+        if name in sources:
+            return sources[name]
+        if name in sources_table:
+            return None  # it is there, and what is wrong with it was said there
+        if name in self._types:
+            return self._bare_source(self._types[name], keys, sources)
+        known = [*(key for key in sources_table if NAME.fullmatch(key)), *self._types]
+        self._reader.report((*keys, "source"), self._unknown_source(name, known))
+        return None
+
+    def _bare_source(
+        self, type_: SourceType, keys: tuple[str, ...], sources: dict[str, SourceConfig]
+    ) -> SourceConfig | None:
+        probe = Reader(str(self._path))
+        settings: Any = probe.structure({}, type_.source_settings)
+        if settings is None:
+            self._reader.report(
+                (*keys, "source"), f'this type needs settings; add a table [sources.NAME] with type = "{type_.name}"'
+            )
+            return None
+        return sources.setdefault(type_.name, SourceConfig(type_.name, type_, settings))
+
+    def _unknown_source(self, name: str, known: list[str]) -> str:
+        if name in _LATER_TYPES:
+            return f"no such source, and the type of that name is {_NOT_YET}"
+        return f"no such source{near(name, known)}; known are {', '.join(sorted(set(known)))}"
+
+    def _secrets_in(self, own: Table, keys: tuple[str, ...]) -> None:
+        """Where no source tells which keys are right, at least say that a secret does not belong here."""
+        for key in own:
+            if holds_secret(key):
+                self._reader.report((*keys, key), unknown_key(key, ()))
+
+    def _default(self, top: Table, credentials_table: Table) -> str | None:
+        own = {key: value for key, value in top.items() if key not in _TABLES}
+        read = self._reader.structure(own, _Top, also=_TABLES)
+        if read is None:
+            return None
+        names = [name for name in credentials_table if NAME.fullmatch(name)]
+        if read.default is None:
+            return names[0] if len(names) == 1 else None
+        if read.default not in names:
+            known = f"; known are {', '.join(sorted(names))}" if names else ""
+            self._reader.report(("default",), f"no such credential{near(read.default, names)}{known}")
+        return read.default
