@@ -1,1 +1,121 @@
-"""The command line: one file per command group; parse, call, print, nothing else."""
+"""The command line: one file per command group; parse, call, print, nothing else.
+
+Rules of output: data goes to stdout and everything else to stderr; an error is one line that begins `broker: `;
+colour and animation only on a terminal, and no colour with NO_COLOR. A command's module is imported when that
+command runs: `broker status` must not pay for the daemon.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+import click
+
+from broker import __version__
+from broker.errors import BrokerError
+
+COMMANDS: Final = {
+    "completion": "completion",
+    "config": "config",
+    "demo": "demo",
+    "exec": "credentials",
+    "export": "credentials",
+    "refresh": "credentials",
+    "restart": "lifecycle",
+    "run": "lifecycle",
+    "start": "lifecycle",
+    "status": "status",
+    "stop": "lifecycle",
+    "token": "credentials",
+}
+"""Each command, and the module in this folder that holds it as `NAME_command`."""
+
+USAGE: Final = 64
+INTERRUPTED: Final = 130
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Name every command, without importing one."""
+        return sorted(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
+        """Import the module that holds this command."""
+        if name not in COMMANDS:
+            return None
+        module = import_module(f"broker.cli.{COMMANDS[name]}")
+        command: click.Command = getattr(module, f"{name}_command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; for a near miss, say what was probably meant."""
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            from difflib import get_close_matches  # noqa: PLC0415  # only for a typing error
+
+            for near in get_close_matches(args[0], COMMANDS, n=1):
+                ctx.fail(f"no such command: {args[0]}; did you mean {near}?")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="broker", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Keep Claude Code's API key fresh.
+
+    A daemon holds every credential and renews it ahead of time; the tiny `broker-helper`, Claude Code's
+    apiKeyHelper, hands it out in a millisecond.
+
+    \b
+    Begin here:
+      broker demo            see it work: no network, no account, nothing left behind
+      broker config path     where the config goes
+      broker start           start the daemon
+      broker status          see how everything is
+    """  # noqa: D301  # \b is click's mark for "do not rewrap"
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code (INTERFACES, "Control socket": the helper's codes hold here too)."""
+    try:
+        code = _invoke(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader (`| head`) has enough. Python would complain once more when it closes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _invoke(args: Sequence[str] | None) -> int:
+    try:
+        result = cli.main(None if args is None else list(args), prog_name="broker", standalone_mode=False)
+    except click.ClickException as error:
+        _complain(_one_line(error))
+        return USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokerError as error:
+        _complain(str(error))
+        return error.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def _one_line(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f"; see: {context.command_path} --help" if context else ""
+    return " ".join(error.format_message().rstrip(".").split()) + hint
+
+
+def _complain(message: str) -> None:
+    from broker.cli.output import printable  # noqa: PLC0415  # only when something is wrong
+
+    for line in message.splitlines():
+        click.echo(f"broker: {printable(line)}", err=True)

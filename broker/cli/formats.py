@@ -1,0 +1,69 @@
+"""How a credential is handed to another program: environment variables, headers, JSON.
+
+Pure: from the answer of `GET /v1/credentials/NAME` to texts. They hold secrets: a person asked for them by name.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from typing import Any, Final
+
+from broker.errors import BadRequest
+
+ANTHROPIC_VARIABLE: Final = "ANTHROPIC_API_KEY"
+
+AWS_UNSET: Final = (
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_CREDENTIAL_EXPIRATION",
+    "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_BEARER_TOKEN_BEDROCK",
+)
+"""What would win over the keys, or belong to others than these (botocore's and the JS SDK's credential order)."""
+
+_AWS: Final = {
+    "AWS_ACCESS_KEY_ID": "access_key_id",
+    "AWS_SECRET_ACCESS_KEY": "secret_access_key",
+    "AWS_SESSION_TOKEN": "session_token",
+    "AWS_CREDENTIAL_EXPIRATION": "expires_at",
+    "AWS_ACCOUNT_ID": "account_id",
+}
+
+
+def variables(credential: Mapping[str, Any], name: str | None) -> dict[str, str]:
+    """Give the environment variables for this kind; `name` replaces the usual one of a single token."""
+    if credential["kind"] != "aws-session":
+        return {name or ANTHROPIC_VARIABLE: str(credential["token"])}
+    if name is not None:
+        raise BadRequest(f"--var names one variable, but {credential['credential']} is an aws-session and sets several")
+    return {variable: str(credential[part]) for variable, part in _AWS.items() if credential.get(part)}
+
+
+def unwanted(credential: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the variables that must go, lest they win over those of `variables`."""
+    return AWS_UNSET if credential["kind"] == "aws-session" else ()
+
+
+def as_env(credential: Mapping[str, Any], name: str | None) -> str:
+    """Write lines for a shell's `eval`."""
+    wanted = variables(credential, name)
+    lines = [f"unset {variable}" for variable in unwanted(credential) if variable not in wanted]
+    return "\n".join([*lines, *(f"export {variable}={shlex.quote(value)}" for variable, value in wanted.items())])
+
+
+def as_json(credential: Mapping[str, Any], _name: str | None) -> str:
+    """Write the daemon's answer."""
+    return json.dumps(credential, indent=2)
+
+
+def as_headers(credential: Mapping[str, Any], _name: str | None) -> str:
+    """Write the JSON map that `otelHeadersHelper` and an MCP server's `headersHelper` take: both, as Claude Code sends."""
+    if "token" not in credential:
+        raise BadRequest(f"{credential['credential']} is an {credential['kind']}: it has no single token for a header")
+    return json.dumps({"x-api-key": credential["token"], "authorization": f"Bearer {credential['token']}"})
+
+
+FORMATS: Final = {"env": as_env, "json": as_json, "headers": as_headers}

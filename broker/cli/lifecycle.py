@@ -1,0 +1,56 @@
+"""`broker run`, `start`, `stop`, `restart`."""
+
+from __future__ import annotations
+
+import click
+
+from broker import paths
+from broker.cli import background
+from broker.cli.arguments import examples
+from broker.client import Client
+
+
+@click.command("run", epilog=examples("broker run"))
+def run_command() -> int:
+    """Run the daemon in the foreground, as a service manager does.
+
+    SIGTERM drains and ends it; SIGHUP reads the config again.
+    """
+    from broker.daemon import run  # noqa: PLC0415  # aiohttp, only for the daemon
+
+    return run(paths.config_path())
+
+
+@click.command("start", epilog=examples("broker start"))
+def start_command() -> None:
+    """Start the daemon in the background, unless one runs.
+
+    Through the systemd user service where it is set up, else as a process of its own that writes to broker.log in
+    the state folder.
+    """
+    client = Client(paths.socket_path())
+    if client.healthy():
+        click.echo(f"a daemon runs already ({_who(client)})")
+        return
+    background.start(client)
+    click.echo(f"started ({_who(client)})")
+
+
+@click.command("stop", epilog=examples("broker stop"))
+def stop_command() -> None:
+    """Stop the daemon, wherever it was started; answers on their way are finished first."""
+    stopped = background.stop(Client(paths.socket_path()))
+    click.echo("stopped" if stopped else "no daemon was running")
+
+
+@click.command("restart", epilog=examples("broker restart"))
+def restart_command() -> None:
+    """Stop the daemon if it runs, and start it."""
+    client = Client(paths.socket_path())
+    background.restart(client)
+    click.echo(f"restarted ({_who(client)})")
+
+
+def _who(client: Client) -> str:
+    daemon = client.status()["daemon"]
+    return f"pid {daemon['pid']}, socket {client.socket_path}"
