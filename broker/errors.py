@@ -72,6 +72,13 @@ class Unreachable(BrokerError):
     exit_code = 69
 
 
+class AlreadyRunning(BrokerError):
+    """Another daemon holds the socket or the state folder."""
+
+    code = "already-running"
+    exit_code = 75
+
+
 class UnsafePath(BrokerError):
     """A file, folder or socket that others could have tampered with."""
 

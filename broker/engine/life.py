@@ -106,12 +106,12 @@ class Life:
         """The source's inputs are not what they were: return whether to fetch."""
         self._bury(now)
         self._pace.forgive()
-        return self._active(now) and self._begin(now)
+        return self.active(now) and self._begin(now)
 
     def tick(self, now: Now) -> bool:
         """Time has passed: return whether to fetch."""
         self._bury(now)
-        return self._active(now) and self._due_at(now) <= now.mono and self._begin(now)
+        return self.active(now) and self._due_at(now) <= now.mono and self._begin(now)
 
     def fetched(self, now: Now, issued: Issued) -> bool:
         """The fetch gave a token: return whether it is a new one."""
@@ -153,9 +153,13 @@ class Life:
             return State.NEEDS_LOGIN if self.failure.trouble is Trouble.LOGIN else State.FAILING
         return State.EMPTY if self.held is None else State.EXPIRED
 
+    def active(self, now: Now) -> bool:
+        """Whether somebody asked not too long ago; otherwise nothing is fetched ahead of time."""
+        return self._asked_at is not None and now.mono - self._asked_at < self.timing.idle_after_s
+
     def wake_at(self, now: Now) -> float | None:
         """When (on the `mono` clock) `tick` next has something to do by itself; None: not before an ask."""
-        if self.fetching or not self._active(now):
+        if self.fetching or not self.active(now):
             return None
         due = self._due_at(now)
         return None if due == math.inf else due
@@ -221,9 +225,6 @@ class Life:
 
     def _may_force(self, now: Now) -> bool:
         return now.mono >= self._forced_at + self._forced_gap_s and self._pace.allows(now.mono)
-
-    def _active(self, now: Now) -> bool:
-        return self._asked_at is not None and now.mono - self._asked_at < self.timing.idle_after_s
 
     def _is_stale(self, now: Now, held: Held) -> bool:
         wanted_s = self._peak.value(now.mono) or self.timing.min_validity_s

@@ -1,0 +1,161 @@
+"""The daemon: builds everything from the config, listens, obeys signals, and leaves in order."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import secrets
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from aiohttp import web
+
+from broker import __version__, config, paths, platform
+from broker.clock import SystemClock
+from broker.config import Config
+from broker.endpoints import listener as listening
+from broker.endpoints.connections import IDLE_MAX_S, Connections
+from broker.endpoints.control import create_app
+from broker.endpoints.middleware import CONNECTIONS
+from broker.errors import BrokerError, ConfigError
+from broker.integrations import installed_helper
+from broker.integrations.notify import keep_notifying, notify, watchdog_interval_s
+from broker.service.broker import Broker
+from broker.service.watcher import Watcher
+from broker.sources import TYPES
+
+log = logging.getLogger(__name__)
+
+_DRAIN_ANSWERS_S: Final = 12.0
+"""Answers under way may take this long at the end: a little more than a helper waits."""
+_DRAIN_REQUESTS_S: Final = 1.0
+_STATUS_EVERY_S: Final = 60.0
+
+
+def run(config_path: Path) -> int:
+    """Serve until told to stop; return the exit code. Raises `BrokerError` where serving cannot begin."""
+    os.umask(0o077)
+    system = platform.current()
+    system.harden()
+    settings = config.read(config_path, TYPES)
+    _set_up_log(settings.daemon.log_level)
+    _raise_descriptor_limit()
+    listening.lock(paths.state_dir(), "state.lock")
+    listener = listening.passed_socket()
+    path = Path(listener.getsockname()) if listener is not None else paths.socket_path()
+    listening.lock(path.parent, "socket.lock")
+    activated = listener is not None
+    if listener is None:
+        listener = listening.own_socket(path)
+    try:
+        asyncio.run(_Daemon(settings, system, listener).serve())
+    finally:
+        if not activated:
+            path.unlink(missing_ok=True)  # the lock is still held, so it is still ours
+    return 0
+
+
+class _Daemon:
+    """One run of the daemon on one listening socket."""
+
+    def __init__(self, settings: Config, system: platform.Platform, listener: socket.socket) -> None:
+        self._settings = settings
+        self._system = system
+        self._listener = listener
+        self._started = time.monotonic()
+        self._reload_error: str | None = None
+        self._helper = installed_helper.kind(installed_helper.path())
+
+    async def serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        # Random per run while nothing is kept at rest: a fingerprint is worth nothing to a later reader.
+        self._broker = Broker(self._settings, self._system, SystemClock(), secrets.token_bytes(32))
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload()))
+        app = create_app(self._broker, self._system, self._describe)
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, keepalive_timeout=IDLE_MAX_S)
+        await runner.setup()
+        assert runner.server is not None  # noqa: S101  # for the type checker; `setup` made it
+        connections = Connections(runner.server, self._listener)
+        app[CONNECTIONS].append(connections)
+        watcher = Watcher(lambda: [keeper for keeper, _ in self._broker.credentials()], loop)
+        watcher.start()
+        connections.start()
+        gc.collect()
+        gc.freeze()  # what start-up made lives as long as the daemon: never look at it again
+        notify(f"READY=1\nSTATUS={self._status_line()}")
+        signs = asyncio.create_task(keep_notifying(self._status_line, watchdog_interval_s() or _STATUS_EVERY_S))
+        log.info("serving %d credentials on %s", len(self._settings.credentials), self._listener.getsockname())
+        await stop.wait()
+        notify("STOPPING=1")
+        watcher.stop()
+        self._broker.bus.close()  # event streams first: one open stream must not delay the end
+        await connections.drain(_DRAIN_ANSWERS_S, _DRAIN_REQUESTS_S)
+        signs.cancel()
+        await self._broker.close()
+        await runner.cleanup()
+
+    async def _reload(self) -> None:
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            # In a thread: the file may be on a file system that hangs.
+            settings = await asyncio.to_thread(config.read, self._broker.config.path, TYPES)
+            self._broker.apply(settings)
+        except ConfigError as error:
+            self._reload_error = "; ".join(error.problems)
+            log.error("the new config is refused, the old one stays: %s", self._reload_error)  # noqa: TRY400  # no bug
+        else:
+            self._reload_error = None
+            logging.getLogger("broker").setLevel(settings.daemon.log_level.upper())
+            log.info("config reloaded: %d credentials", len(settings.credentials))
+        notify(f"READY=1\nSTATUS={self._status_line()}")
+
+    def _describe(self) -> dict[str, Any]:
+        warnings = []
+        if self._reload_error is not None:
+            message = f"the new config is refused, the old one stays: {self._reload_error}; see: broker config check"
+            warnings.append({"code": "config-refused", "message": message})
+        if self._helper == "missing":
+            message = f"{installed_helper.path()} is missing; reinstall the package"
+            warnings.append({"code": "helper-missing", "message": message})
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "uptime_s": int(time.monotonic() - self._started),
+            "socket": str(self._listener.getsockname()),
+            "locked": False,
+            "persist": "off",
+            "helper": self._helper,
+            "warnings": warnings,
+        }
+
+    def _status_line(self) -> str:
+        now = self._broker.clock.now()
+        states = [str(keeper.life.state(now)) for keeper, _ in self._broker.credentials()]
+        counted = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
+        return counted or "no credentials"
+
+
+def _set_up_log(level: str) -> None:
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("broker").setLevel(level.upper())
+
+
+def _raise_descriptor_limit() -> None:
+    """A thousand idle connections must not stop the next one: take all the descriptors we may have."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 16), hard))
+
+
+__all__ = ["BrokerError", "run"]

@@ -1,0 +1,118 @@
+"""Takes connections from a listening socket, and lets go of them: slow clients first, and at the end all."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import resource
+import socket
+from typing import Final
+
+from aiohttp import web
+
+log = logging.getLogger(__name__)
+
+IDLE_MAX_S: Final = 10.0
+"""A connection that has not sent a whole request after this long is closed."""
+
+_ACCEPT_AT_ONCE: Final = 64
+_OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_RETRY_S: Final = 0.05
+_POLL_S: Final = 0.01
+
+
+class Connections:
+    """The open connections of one listening socket.
+
+    asyncio's own server is not used: closing it loses connections that were accepted but not yet wrapped, and
+    the listening socket has to stay open for the next daemon where a service manager holds it.
+    """
+
+    def __init__(self, server: web.Server, listener: socket.socket) -> None:
+        self.draining = False
+        self._server = server
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._arriving: set[asyncio.Task[object]] = set()
+        self._busy: set[asyncio.BaseProtocol] = set()
+        self._served: set[asyncio.BaseProtocol] = set()
+        self._limit = max(16, min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4))
+
+    def start(self) -> None:
+        """Begin to accept."""
+        self._listener.settimeout(0)  # non-blocking
+        self._loop.add_reader(self._listener, self._accept)
+
+    def began(self, connection: asyncio.BaseProtocol) -> None:
+        """Note that a request is being answered on this connection: it is not idle."""
+        self._busy.add(connection)
+
+    def ended(self, connection: asyncio.BaseProtocol, *, stays_open: bool) -> None:
+        """Note that the answer is ready; the connection may be dropped unless another request comes."""
+        self._busy.discard(connection)
+        if stays_open:
+            self._served.add(connection)
+
+    async def drain(self, answers_s: float, requests_s: float) -> None:
+        """Accept no more; let requests under way be answered; then close everything.
+
+        A connection that was accepted but has sent nothing yet gets `requests_s` to do so, since its client is
+        most likely just about to. What is not accepted stays in the socket's queue for the next daemon.
+        """
+        self._loop.remove_reader(self._listener)
+        self.draining = True
+        if self._arriving:
+            await asyncio.wait(self._arriving)
+        for connection in self._server.connections:
+            if connection in self._served and connection not in self._busy:
+                connection.close()
+        started = self._loop.time()
+        while live := self._server.connections:
+            waited_s = self._loop.time() - started
+            busy = any(connection in self._busy for connection in live)
+            if waited_s >= (answers_s if busy else requests_s):
+                break
+            await asyncio.sleep(_POLL_S)
+        await self._server.shutdown(timeout=0)
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPT_AT_ONCE):
+            try:
+                connection, _address = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _OUT_OF_DESCRIPTORS:
+                    raise
+                self._pause()
+                return
+            connection.settimeout(0)
+            task = self._loop.create_task(self._loop.connect_accepted_socket(self._admit, connection))
+            self._arriving.add(task)
+            task.add_done_callback(self._arriving.discard)
+
+    def _pause(self) -> None:
+        """Out of descriptors: let go of an idle connection and try again a little later."""
+        self._drop_idle(self._server.connections)
+        self._loop.remove_reader(self._listener)
+        self._loop.call_later(_RETRY_S, self._resume)
+
+    def _resume(self) -> None:
+        if not self.draining:
+            self._loop.add_reader(self._listener, self._accept)
+
+    def _admit(self) -> web.RequestHandler:
+        """Make the protocol of a new connection; a flood of idle ones drops the oldest, never the newest."""
+        live = self._server.connections
+        if len(live) >= self._limit:
+            self._drop_idle(live)
+        if len(self._served) > 2 * len(live) + _ACCEPT_AT_ONCE:
+            self._served.intersection_update(live)
+        return self._server()
+
+    def _drop_idle(self, live: list[web.RequestHandler]) -> None:
+        oldest = next((connection for connection in live if connection not in self._busy), None)
+        if oldest is not None:
+            log.warning("%d connections are open; closing the oldest idle one", len(live))
+            oldest.force_close()

@@ -1,0 +1,182 @@
+"""The control socket's calls (INTERFACES, "Control socket"): bytes to calls and back, and no policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from aiohttp import web
+
+from broker.endpoints.middleware import BODY_MAX, CONNECTIONS, PEER, PLATFORM, guard, json_body
+from broker.errors import BadRequest
+from broker.model import DEFAULT_TTL_S, TOKEN
+from broker.platform.interface import Platform
+from broker.service import report
+from broker.service.broker import Broker, Caller, Served
+from broker.service.keeper import Keeper
+
+BROKER: Final = web.AppKey("broker", Broker)
+DAEMON: Final = web.AppKey("daemon", Callable[[], dict[str, Any]])
+"""Describes the daemon itself, for `status`."""
+
+DEFAULT_DEADLINE_S: Final = 10.0
+DEADLINE_MAX_S: Final = 600.0
+_DIGITS_MAX: Final = 18
+
+
+def create_app(broker: Broker, platform: Platform, describe: Callable[[], dict[str, Any]]) -> web.Application:
+    """Wire the calls to `broker`."""
+    app = web.Application(middlewares=[guard], client_max_size=BODY_MAX)
+    app[BROKER] = broker
+    app[PLATFORM] = platform
+    app[DAEMON] = describe
+    app[CONNECTIONS] = []
+    app.router.add_get("/v1/token", token)
+    app.router.add_get("/v1/credentials/{name}", credential)
+    app.router.add_get("/v1/status", status)
+    app.router.add_post("/v1/refresh", refresh)
+    app.router.add_post("/v1/rejected", rejected)
+    app.router.add_get("/v1/events", events)
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/healthz", healthz)
+    return app
+
+
+async def token(request: web.Request) -> web.Response:
+    """`GET /v1/token`: the token alone."""
+    served = await _serve(request, request.query.get("credential"))
+    held = served.held.issued
+    if TOKEN not in held.parts:
+        raise BadRequest(
+            f"{served.credential} is an {held.kind}, not a single token; see: broker export {served.credential}"
+        )
+    headers = {
+        "X-Broker-Credential": served.credential,
+        "X-Broker-Fingerprint": served.fingerprint,
+        "Cache-Control": "no-store",
+    }
+    if served.expires_in_s is not None:
+        headers["X-Broker-Expires-In"] = str(served.expires_in_s)
+    return web.Response(text=held.parts[TOKEN].reveal(), headers=headers)
+
+
+async def credential(request: web.Request) -> web.Response:
+    """`GET /v1/credentials/NAME`: every part of the credential, as JSON."""
+    served = await _serve(request, request.match_info["name"])
+    held = served.held
+    body = {
+        "credential": served.credential,
+        "kind": str(held.issued.kind),
+        "issued_at": report.timestamp(held.received.wall),
+        "expires_at": report.timestamp(held.issued.expires_at),
+        **held.issued.details,
+        **{name: secret.reveal() for name, secret in held.issued.parts.items()},
+    }
+    return web.json_response(body, headers={"Cache-Control": "no-store"})
+
+
+async def status(request: web.Request) -> web.Response:
+    """`GET /v1/status`."""
+    broker = request.app[BROKER]
+    credentials = [report.credential(keeper, source, broker.clock) for keeper, source in broker.credentials()]
+    return web.json_response({"daemon": request.app[DAEMON](), "credentials": credentials})
+
+
+async def refresh(request: web.Request) -> web.Response:
+    """`POST /v1/refresh`: force one, and answer with what came of it."""
+    keeper = await _named(request, frozenset({"credential"}))
+    await keeper.refresh()
+    return _status_of(request, keeper)
+
+
+async def rejected(request: web.Request) -> web.Response:
+    """`POST /v1/rejected`: upstream refused (401, 403) or limited (429) a token."""
+    body = await json_body(request, frozenset({"credential", "fingerprint", "status", "retry_after_s"}))
+    keeper = _keeper(request, body)
+    fingerprint = body.get("fingerprint")
+    if not isinstance(fingerprint, str):
+        raise BadRequest("fingerprint: expected the token's fingerprint, as X-Broker-Fingerprint gave it")
+    match body.get("status"):
+        case 401 | 403 as answered:
+            keeper.rejected(fingerprint, f"reported: {answered}")
+        case 429:
+            keeper.limited(fingerprint, _seconds(body.get("retry_after_s", 0)))
+        case _:
+            raise BadRequest("status: expected 401, 403 or 429")
+    return _status_of(request, keeper)
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """`GET /v1/events`: what happens, as server-sent events, until the client or the daemon leaves."""
+    headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "Connection": "close"}
+    stream = web.StreamResponse(headers=headers)
+    with request.app[BROKER].bus.listen() as queue:
+        await stream.prepare(request)
+        await stream.write(b": listening\n\n")
+        while (event := await queue.get()) is not None:
+            data = {name: value for name, value in asdict(event).items() if name != "name" and value is not None}
+            await stream.write(f"event: {event.name}\ndata: {json.dumps(data)}\n\n".encode())
+    return stream
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """`GET /metrics`: Prometheus text."""
+    from broker.endpoints.metrics import exposition  # noqa: PLC0415  # loaded when first scraped
+
+    broker = request.app[BROKER]
+    credentials = [report.credential(keeper, source, broker.clock) for keeper, source in broker.credentials()]
+    body, content_type = exposition(credentials)
+    return web.Response(body=body, headers={"Content-Type": content_type})
+
+
+async def healthz(_request: web.Request) -> web.Response:
+    """`GET /healthz`: 200 while serving."""
+    return web.Response(text="ok\n")
+
+
+async def _serve(request: web.Request, name: str | None) -> Served:
+    ttl_s = _milliseconds(request, "ttl_ms", DEFAULT_TTL_S)
+    deadline_s = min(_milliseconds(request, "deadline_ms", DEFAULT_DEADLINE_S), DEADLINE_MAX_S)
+    caller = Caller(request[PEER], from_tool=_from_tool(request))
+    return await request.app[BROKER].token(name or None, ttl_s, deadline_s, caller)
+
+
+def _from_tool(request: web.Request) -> bool:
+    """Whether the helper saw Claude Code's mark of its tools and hooks in its environment."""
+    seen = request.headers.get("X-Broker-Env")
+    return seen is not None and any(name == "CLAUDECODE" for name, _ in parse_qsl(seen, keep_blank_values=True))
+
+
+def _milliseconds(request: web.Request, name: str, default_s: float) -> float:
+    text = request.query.get(name)
+    if text is None:
+        return default_s
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX):
+        raise BadRequest(f"{name}: expected a whole number of milliseconds, 0 or more")
+    return int(text) / 1000
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1e9:  # noqa: PLR2004
+        raise BadRequest("retry_after_s: expected a number of seconds, 0 or more")
+    return float(value)
+
+
+async def _named(request: web.Request, allowed: frozenset[str]) -> Keeper:
+    return _keeper(request, await json_body(request, allowed))
+
+
+def _keeper(request: web.Request, body: dict[str, Any]) -> Keeper:
+    name = body.get("credential")
+    if name is not None and not isinstance(name, str):
+        raise BadRequest("credential: expected a credential's name")
+    return request.app[BROKER].keeper(name)
+
+
+def _status_of(request: web.Request, keeper: Keeper) -> web.Response:
+    broker = request.app[BROKER]
+    found = next(source for known, source in broker.credentials() if known.name == keeper.name)
+    return web.json_response(report.credential(keeper, found, broker.clock))

@@ -1,0 +1,55 @@
+"""What the daemon needs to know from the operating system, behind one interface."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from broker.model import Process
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a Unix socket, as the kernel says. `pid` is 0 where it cannot be named."""
+
+    uid: int
+    pid: int
+
+
+class Platform(Protocol):
+    """One operating system."""
+
+    def peer(self, connection: socket.socket) -> Peer:
+        """Name the process that connected. Raises `OSError` when the connection is gone."""
+
+    def process(self, pid: int) -> Process | None:
+        """Describe a running process; None when it is gone or hidden."""
+
+    def arguments(self, pid: int) -> Sequence[str]:
+        """Return the command line of a process; empty when it cannot be read."""
+
+    def has_variable(self, pid: int, name: str) -> bool:
+        """Whether the process was started with this environment variable; False when that cannot be read."""
+
+    def harden(self) -> None:
+        """Keep this process's memory from other programs: no debugger, no core dump."""
+
+
+def ancestry(platform: Platform, pid: int, depth: int) -> list[Process]:
+    """Return the process and its parents, nearest first, at most `depth` of them; empty if it is not certain.
+
+    The first one is read again last: were its pid handed on to another process meanwhile, the chain would be
+    a stranger's.
+    """
+    first = platform.process(pid) if pid > 0 else None
+    if first is None:
+        return []
+    chain = [first]
+    while len(chain) < depth and chain[-1].parent > 1:
+        parent = platform.process(chain[-1].parent)
+        if parent is None:
+            break
+        chain.append(parent)
+    return chain if platform.process(pid) == first else []

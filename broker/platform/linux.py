@@ -1,0 +1,66 @@
+"""Linux: `/proc` and `SO_PEERCRED`. Reading `/proc` directly is ten times as quick as psutil."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from broker.model import Process
+from broker.platform.interface import Peer
+
+_UCRED: Final = struct.Struct("iII")  # pid, uid, gid: unix(7), struct ucred
+_PR_SET_DUMPABLE: Final = 4  # prctl(2)
+_READ_MAX: Final = 1 << 20
+
+
+class Linux:
+    """The `Platform` of Linux."""
+
+    def peer(self, connection: socket.socket) -> Peer:
+        """Name the process that connected. Raises `OSError` when the connection is gone."""
+        raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        pid, uid, _gid = _UCRED.unpack(raw)
+        return Peer(uid=uid, pid=pid)
+
+    def process(self, pid: int) -> Process | None:
+        """Describe a running process; None when it is gone or hidden."""
+        raw = _read(f"/proc/{pid}/stat", 1024)
+        # The name stands in parentheses and may itself hold any of them: cut at the first and at the last.
+        head, found, tail = raw.rpartition(b")")
+        if not found:
+            return None
+        fields = tail.split(None, 21)  # from field 3 (state) on: proc_pid_stat(5)
+        name = head.partition(b"(")[2].decode(errors="replace")
+        return Process(pid, parent=int(fields[1]), started=int(fields[19]), name=name)
+
+    def arguments(self, pid: int) -> Sequence[str]:
+        """Return the command line of a process; empty when it cannot be read."""
+        raw = _read(f"/proc/{pid}/cmdline", _READ_MAX)
+        return raw.decode(errors="surrogateescape").split("\0")[:-1]
+
+    def has_variable(self, pid: int, name: str) -> bool:
+        """Whether the process was started with this environment variable; False when that cannot be read."""
+        return f"\0{name}=".encode() in b"\0" + _read(f"/proc/{pid}/environ", _READ_MAX)
+
+    def harden(self) -> None:
+        """Keep this process's memory from other programs: no debugger, no core dump."""
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _read(path: str, limit: int) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, limit)
+    except OSError:  # the process ended between the two calls
+        return b""
+    finally:
+        os.close(descriptor)

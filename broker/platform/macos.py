@@ -1,0 +1,58 @@
+"""macOS: `LOCAL_PEERCRED`, `LOCAL_PEERPID` and psutil."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+import psutil
+
+from broker.model import Process
+from broker.platform.interface import Peer
+
+_SOL_LOCAL: Final = 0  # sys/un.h
+_LOCAL_PEERCRED: Final = 1
+_LOCAL_PEERPID: Final = 2
+_XUCRED: Final = struct.Struct("IIh2x16I")  # version, uid, number of groups, groups: sys/ucred.h
+_PID: Final = struct.Struct("i")
+
+
+class MacOS:
+    """The `Platform` of macOS."""
+
+    def peer(self, connection: socket.socket) -> Peer:
+        """Name the process that connected. Raises `OSError` when the connection is gone."""
+        _version, uid, *_groups = _XUCRED.unpack(connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, _XUCRED.size))
+        (pid,) = _PID.unpack(connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERPID, _PID.size))
+        return Peer(uid=uid, pid=pid)
+
+    def process(self, pid: int) -> Process | None:
+        """Describe a running process; None when it is gone or hidden."""
+        try:
+            found = psutil.Process(pid)
+            with found.oneshot():
+                started = int(found.create_time() * 1000)
+                return Process(pid, parent=found.ppid(), started=started, name=found.name())
+        except psutil.Error:
+            return None
+
+    def arguments(self, pid: int) -> Sequence[str]:
+        """Return the command line of a process; empty when it cannot be read."""
+        try:
+            return psutil.Process(pid).cmdline()
+        except psutil.Error:
+            return ()
+
+    def has_variable(self, pid: int, name: str) -> bool:
+        """Whether the process was started with this environment variable; False when that cannot be read."""
+        try:
+            return name in psutil.Process(pid).environ()
+        except psutil.Error:
+            return False
+
+    def harden(self) -> None:
+        """Keep this process's memory from other programs: no core dump. (macOS guards against debuggers itself.)"""
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,0 +1,237 @@
+"""Runs one credential's life: asks its source when the engine says so, and lets callers share the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from broker.clock import Clock, Now
+from broker.engine.callers import History, Session
+from broker.engine.life import Life
+from broker.engine.vocabulary import Failure, Held, Plan, Trouble
+from broker.errors import FetchError, LoginRequired, PermanentFetchError, TransientFetchError
+from broker.model import Timing
+from broker.secret import scrub
+from broker.service.events import Event
+from broker.sources.interface import Fetcher
+
+log = logging.getLogger(__name__)
+
+_SLEEP_MAX_S: Final = 30.0
+"""The event loop's timers stand still in suspend and know no clock jumps: look up at least so often."""
+
+
+class Keeper:
+    """The one way to one credential's token."""
+
+    def __init__(
+        self,
+        name: str,
+        fetcher: Fetcher,
+        timing: Timing,
+        *,
+        clock: Clock,
+        publish: Callable[[Event], None],
+        fingerprint_key: bytes,
+        random: Random | None = None,
+    ) -> None:
+        self.name = name
+        self.life = Life(timing, random or Random())  # noqa: S311  # jitter needs no cryptography
+        self.fetcher = fetcher
+        self._clock = clock
+        self._publish = publish
+        self._fingerprint_key = fingerprint_key
+        self._history = History()
+        self._flight: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._retired = False
+        self._fingerprint: tuple[int, str] = (0, "")
+
+    async def ask(self, ttl_s: float, deadline_s: float, session: Session | None = None) -> Held:
+        """Return a token to keep for `ttl_s`, within `deadline_s`.
+
+        `session` is given only where an early ask is evidence that upstream refused the last token. Raises
+        `DeadlineExceeded`, `SourceFailed` or `NeedsLogin`.
+        """
+        now = self._clock.now()
+        deadline = now.mono + deadline_s
+        if session is not None and self.life.held is not None:
+            serial = self.life.held.serial
+            if self._history.tells_refusal(now, session, serial):
+                self._reject(now, serial, "asked again early")
+        held = await self._wait_and_answer(now, ttl_s, deadline)
+        if session is not None:
+            self._history.given(self._clock.now(), session, held.serial, ttl_s)
+        return held
+
+    async def refresh(self) -> None:
+        """Fetch because a person says so (damped), and wait for the outcome, which `status` tells."""
+        if self.life.force(self._clock.now()):
+            self._launch()
+        await self._landing(math.inf)
+
+    def rejected(self, fingerprint: str, reason: str) -> bool:
+        """Take a caller's word that upstream refused this token: return whether it was the one in hand."""
+        held = self.life.held
+        if held is None or self.fingerprint(held) != fingerprint:
+            return False
+        done = self._reject(self._clock.now(), held.serial, reason)
+        self._tick()
+        return done
+
+    def limited(self, fingerprint: str, retry_after_s: float) -> bool:
+        """Take a caller's word that upstream limits this token's rate: return whether it was the one in hand."""
+        held = self.life.held
+        if held is None or self.fingerprint(held) != fingerprint:
+            return False
+        self.life.limit(self._clock.now(), retry_after_s)
+        return True
+
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody asked not too long ago."""
+        return self.life.active(self._clock.now())
+
+    def inputs_changed(self) -> None:
+        """Fetch anew, as the source's inputs are not those of the last fetch."""
+        if self.life.inputs_changed(self._clock.now()):
+            self._launch()
+
+    def fingerprint(self, held: Held) -> str:
+        """Name the token without showing it."""
+        if self._fingerprint[0] != held.serial:
+            self._fingerprint = (held.serial, held.issued.fingerprint(self._fingerprint_key))
+        return self._fingerprint[1]
+
+    def retire(self) -> None:
+        """Start nothing more; who waits still gets an answer."""
+        self._retired = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    async def close(self) -> None:
+        """Stop for good, a running fetch included."""
+        self.retire()
+        if self._flight is not None:
+            self._flight.cancel()
+            await asyncio.wait({self._flight})
+
+    async def settled(self) -> None:
+        """Wait until no fetch is running."""
+        await self._landing(math.inf)
+
+    # --- asking -------------------------------------------------------------------------------------------------
+
+    async def _wait_and_answer(self, now: Now, ttl_s: float, deadline: float) -> Held:
+        patience = deadline
+        while True:
+            plan = self.life.ask(now, ttl_s)
+            if plan.fetch:
+                self._launch()
+            self._schedule(now)
+            patience = min(patience, now.mono + plan.wait_s) if plan.wait_s < math.inf else deadline
+            if not self._should_wait(plan, now, patience):
+                return self.life.answer(now)
+            await self._landing(patience - now.mono)
+            now = self._clock.now()
+
+    def _should_wait(self, plan: Plan, now: Now, patience: float) -> bool:
+        return plan.wait_s > 0 and now.mono < patience
+
+    async def _landing(self, at_most_s: float) -> None:
+        """Wait for the running fetch, if any; a waiter that leaves cancels nothing."""
+        if self._flight is not None:
+            await asyncio.wait({self._flight}, timeout=None if at_most_s == math.inf else at_most_s)
+
+    def _reject(self, now: Now, serial: int, reason: str) -> bool:
+        if not self.life.reject(now, serial):
+            return False
+        log.info("%s: upstream refused the token (%s)", self.name, reason)
+        self._tell("rejected", now, reason=reason)
+        return True
+
+    # --- fetching -----------------------------------------------------------------------------------------------
+
+    def _launch(self) -> None:
+        self._flight = asyncio.create_task(self._fetch(), name=f"fetch {self.name}")
+
+    async def _fetch(self) -> None:
+        try:
+            async with asyncio.timeout(self.fetcher.timeout_s):
+                issued = await self.fetcher.fetch()
+        except TimeoutError:
+            message = f"the source did not answer within {self.fetcher.timeout_s:g}s"
+            self._failed(Failure(Trouble.TRANSIENT, message))
+        except FetchError as error:
+            self._failed(self._failure_of(error))
+        except asyncio.CancelledError:
+            self._failed(Failure(Trouble.TRANSIENT, "the fetch was interrupted"))
+            raise
+        except Exception as error:  # noqa: BLE001  # a source's bug must not leave the credential "refreshing" for ever
+            log.error("%s: the source has a bug: %s", self.name, type(error).__name__)  # noqa: TRY400  # a traceback may show a secret
+            self._failed(Failure(Trouble.TRANSIENT, f"the source has a bug ({type(error).__name__}); please report it"))
+        else:
+            now = self._clock.now()
+            first = self.life.held is None
+            if self.life.fetched(now, issued):
+                self._tell("issued" if first else "refreshed", now)
+            elif self.life.failure is not None:
+                self._tell("failed", now, reason=self.life.failure.message)
+        finally:
+            self._flight = None
+            self._schedule(self._clock.now())
+
+    def _failed(self, failure: Failure) -> None:
+        now = self._clock.now()
+        self.life.failed(now, failure)
+        log.warning("%s: %s", self.name, failure.message)
+        self._tell("failed", now, reason=failure.message)
+
+    def _failure_of(self, error: FetchError) -> Failure:
+        known = self.life.held.issued.parts.values() if self.life.held is not None else ()
+        message = scrub(str(error), known).replace("\n", " ")
+        match error:
+            case LoginRequired():
+                return Failure(Trouble.LOGIN, message)
+            case PermanentFetchError():
+                return Failure(Trouble.PERMANENT, message)
+            case TransientFetchError(retry_after_s=float() as retry_after_s):
+                return Failure(Trouble.TRANSIENT, message, retry_after_s)
+        return Failure(Trouble.TRANSIENT, message)
+
+    # --- waking by itself ---------------------------------------------------------------------------------------
+
+    def _schedule(self, now: Now) -> None:
+        """Make sure that the engine's next own act happens in time."""
+        due = None if self._retired else self.life.wake_at(now)
+        if due is None:
+            return
+        loop = asyncio.get_running_loop()
+        when = loop.time() + min(max(0.0, due - now.mono), _SLEEP_MAX_S)
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(when, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._tick()
+
+    def _tick(self) -> None:
+        now = self._clock.now()
+        if not self._retired and self.life.tick(now):
+            self._launch()
+        self._schedule(now)
+
+    def _tell(self, name: str, now: Now, *, reason: str | None = None) -> None:
+        held = self.life.held
+        remaining_s = held.remaining_s(now) if held is not None else math.inf
+        expires_in_s = int(remaining_s) if remaining_s < math.inf else None
+        fingerprint = self.fingerprint(held) if held is not None else None
+        self._publish(Event(name, self.name, now.wall, fingerprint, expires_in_s, reason))
