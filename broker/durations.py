@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from typing import Final, NewType
 
-Duration = Annotated[float, "duration"]
+Duration = NewType("Duration", float)
 """Seconds, more than 0; written as text with its unit in the config."""
 
 MAX_S: Final = 3650 * 86400.0
@@ -18,7 +18,7 @@ _WHOLE: Final = re.compile(f"(?:{_PART})+", re.ASCII)
 EXPECTED: Final = 'a duration such as "90s", "15m" or "8h"'
 
 
-def parse(text: str) -> float:
+def parse(text: str) -> Duration:
     """Read one or several numbers with their units (ms, s, m, h, d) as seconds.
 
     Raises `ValueError`, without the text, where it is anything else, not above zero, or above ten years.
@@ -28,4 +28,4 @@ def parse(text: str) -> float:
     seconds = sum(float(number) * _UNITS_S[unit] for number, unit in re.findall(_PART, text))
     if not 0 < seconds <= MAX_S:
         raise ValueError(f"expected {EXPECTED}, more than 0 and at most 3650d")
-    return seconds
+    return Duration(seconds)

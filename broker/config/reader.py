@@ -29,6 +29,11 @@ _LATER_TYPES: Final = {"vault", "aws", "gcp", "oauth", "litellm", "pool", "anthr
 _LATER_PERSIST: Final = {"keyring", "systemd", "passphrase"}
 _NOT_YET: Final = "not in this version"
 
+_TEN_SECONDS: Final = Duration(10)
+_MINUTE: Final = Duration(60)
+_WORKING_DAY: Final = Duration(8 * 3600)
+_DAY: Final = Duration(24 * 3600)
+
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
@@ -42,7 +47,7 @@ class _Daemon:
     persist: Literal["auto", "off"] = "auto"
     log_level: LogLevel = "info"
     infer_rejection: bool = True
-    ttl_max: Duration = 86400.0
+    ttl_max: Duration = _DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,10 @@ class _Common:
 
     source: str
     audience: tuple[str, ...] = ()
-    min_validity: Duration = 60.0
+    min_validity: Duration = _MINUTE
     max_age: Duration | None = None
-    idle_after: Duration = 8 * 3600.0
-    refresh_interval_min: Duration = 10.0
+    idle_after: Duration = _WORKING_DAY
+    refresh_interval_min: Duration = _TEN_SECONDS
 
 
 _COMMON: Final = frozenset(field.name for field in fields(_Common))

@@ -116,7 +116,7 @@ def _number(value: Any, _type: Any) -> float:  # noqa: ANN401  # cattrs' signatu
         raise Problem("expected a smaller number") from None
 
 
-def _duration(value: Any, _type: Any) -> float:  # noqa: ANN401  # cattrs' signature
+def _duration(value: Any, _type: Any) -> Duration:  # noqa: ANN401  # cattrs' signature
     if type(value) is str:
         return durations.parse(value)
     problem = wrong_type(durations.EXPECTED, value)
@@ -191,7 +191,7 @@ def _converter() -> Converter:
     converter.register_structure_hook(bool, _strict(bool))
     converter.register_structure_hook(int, _strict(int))
     converter.register_structure_hook(float, _number)
-    converter.register_structure_hook_func(lambda cls: cls is Duration, _duration)
+    converter.register_structure_hook(Duration, _duration)
     return converter
 
 

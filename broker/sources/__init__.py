@@ -1,1 +1,15 @@
-"""Every place secrets come from."""
+"""Every place secrets come from. Importing this loads no source's library: that waits for the first fetch."""
+
+from typing import Final
+
+from broker.sources.command import COMMAND
+from broker.sources.demo import DEMO
+from broker.sources.env import ENV
+from broker.sources.file import FILE
+from broker.sources.interface import DEFAULT_TIMEOUT_S, Fetcher, Source, SourceType
+from broker.sources.keyring import KEYRING
+
+TYPES: Final[dict[str, SourceType]] = {type_.name: type_ for type_ in (KEYRING, ENV, FILE, COMMAND, DEMO)}
+"""The source types by the name that `type = "..."` gives."""
+
+__all__ = ["DEFAULT_TIMEOUT_S", "TYPES", "Fetcher", "Source", "SourceType"]
