@@ -19,7 +19,7 @@ from broker.service.broker import Broker, Caller, Served
 from broker.service.keeper import Keeper
 
 BROKER: Final = web.AppKey("broker", Broker)
-DAEMON: Final = web.AppKey("daemon", Callable[[], dict[str, Any]])
+DAEMON: Final = web.AppKey[Callable[[], dict[str, Any]]]("daemon")
 """Describes the daemon itself, for `status`."""
 
 DEFAULT_DEADLINE_S: Final = 10.0

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,7 +17,7 @@ from broker.sources import answer, process, program
 from broker.sources.blocking import Blocking
 from broker.sources.complaint import last_line
 from broker.sources.env import VARIABLE
-from broker.sources.file import version
+from broker.sources.inputs import Inputs
 from broker.sources.interface import Fetcher, SourceType
 
 _PASSED_ON: Final = (
@@ -94,6 +93,10 @@ class CommandFetcher:
     source: CommandSourceSettings
     settings: CommandSettings
     _thread: Blocking = field(default_factory=lambda: Blocking("command"), compare=False)
+    _inputs: Inputs = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_inputs", Inputs(self.settings.argv[0]))
 
     @property
     def timeout_s(self) -> float:
@@ -112,15 +115,16 @@ class CommandFetcher:
         except answer.BadAnswer as bad:
             raise TransientFetchError(f"{self._name}: its output is no credential: {bad}") from None
 
-    def inputs(self) -> Hashable:
+    def changed(self) -> bool:
         """Notice that the program was replaced (a new version, a mended script)."""
-        return version(self.settings.argv[0])
+        return self._inputs.changed()
 
     @property
     def _name(self) -> str:
         return Path(self.settings.argv[0]).name
 
     def _run(self, stop: threading.Event) -> process.Finished:
+        self._inputs.note()
         try:
             return process.run(self.settings.argv, self._env(), self.source.timeout, stop)
         except process.TimedOut:

@@ -48,8 +48,9 @@ class DemoFetcher:
             raise TransientFetchError("the demo source failed, as its failure_rate asks")
         return Issued.token(f"demo-{secrets.token_urlsafe(24)}", time.time() + self.settings.lifetime)
 
-    def inputs(self) -> None:
+    def changed(self) -> bool:
         """Depends on nothing."""
+        return False
 
 
 DEMO: Final = SourceType("demo", NoSettings, DemoSettings, lambda _settings: PlainSource(DemoFetcher))

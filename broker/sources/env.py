@@ -46,8 +46,9 @@ class EnvFetcher:
         except answer.BadAnswer as bad:
             raise PermanentFetchError(f"{name} in the daemon's environment: {bad}; then: broker restart") from None
 
-    def inputs(self) -> None:
+    def changed(self) -> bool:
         """Nothing can change."""
+        return False
 
 
 ENV: Final = SourceType("env", NoSettings, EnvSettings, lambda _settings: PlainSource(EnvFetcher))

@@ -6,15 +6,14 @@ import os
 import shlex
 import stat
 import time
-from collections.abc import Hashable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from broker.errors import PermanentFetchError, TransientFetchError
 from broker.model import Issued
 from broker.sources import answer
 from broker.sources.blocking import Blocking
+from broker.sources.inputs import Inputs, version
 from broker.sources.interface import DEFAULT_TIMEOUT_S, NoSettings, PlainSource, SourceType
 
 _TEXT_MAX: Final = 64 * 1024
@@ -45,6 +44,10 @@ class FileFetcher:
     settings: FileSettings
     timeout_s: float = DEFAULT_TIMEOUT_S
     _thread: Blocking = field(default_factory=lambda: Blocking("file"), compare=False)
+    _inputs: Inputs = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_inputs", Inputs(self.settings.path))
 
     async def fetch(self) -> Issued:
         """Read the file, in a thread: it may be on a file server that does not answer."""
@@ -54,9 +57,9 @@ class FileFetcher:
         except answer.BadAnswer as bad:
             raise PermanentFetchError(f"{self.settings.path}: {bad}") from None
 
-    def inputs(self) -> Hashable:
-        """Give what changes whenever the file is written or replaced."""
-        return version(self.settings.path)
+    def changed(self) -> bool:
+        """Notice that the file was written or replaced."""
+        return self._inputs.changed()
 
     def _text(self, raw: bytes) -> str:
         if self.settings.field is None:
@@ -69,6 +72,7 @@ class FileFetcher:
 
     def _content(self) -> bytes:
         path = self.settings.path
+        self._inputs.note()
         try:
             # O_NONBLOCK: a FIFO put in its place would hang the fetch.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
@@ -90,7 +94,7 @@ class FileFetcher:
             raw += more
         if len(raw) > limit:
             raise PermanentFetchError(f"{path}: larger than {limit // 1024} KiB")
-        if not raw or _version(os.fstat(descriptor)) != _version(before):
+        if not raw or version(os.fstat(descriptor)) != version(before):
             raise TransientFetchError(f"{path}: empty, or being written just now")
         return raw
 
@@ -108,18 +112,6 @@ class FileFetcher:
             raise PermanentFetchError(
                 f"{path}: others can read it; run: chmod go= {quoted}, or set shared = true if that is meant"
             )
-
-
-def version(path: str) -> Hashable:
-    """Say in which version a file is; a missing one is a version too, so that its coming is noticed."""
-    try:
-        return _version(Path(path).stat())
-    except (OSError, ValueError):
-        return "unreadable"
-
-
-def _version(found: os.stat_result) -> tuple[int, ...]:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 FILE: Final = SourceType("file", NoSettings, FileSettings, lambda _settings: PlainSource(FileFetcher))

@@ -6,7 +6,7 @@ secret is in an error's text. What needs a heavy library imports it at the first
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -30,10 +30,10 @@ class Fetcher(Protocol):
         and leaves no process or thread of its own choosing behind when it is.
         """
 
-    def inputs(self) -> Hashable | None:
-        """Say in which version the source's inputs are (a file's inode and times), or None if it cannot tell.
+    def changed(self) -> bool:
+        """Whether the source's inputs (a file, a program) are no longer those that the last `fetch` used.
 
-        Called off the event loop every few seconds, so that a change is noticed before somebody asks.
+        Called off the event loop every second or so while the credential is in use. False where it cannot tell.
         """
 
 

@@ -53,8 +53,9 @@ class KeyringFetcher:
         except answer.BadAnswer as bad:
             raise PermanentFetchError(f"keyring entry: {bad}; {self._how_to_store()}") from None
 
-    def inputs(self) -> None:
+    def changed(self) -> bool:
         """Keyrings cannot say without reading."""
+        return False
 
     def _get(self) -> str | None:
         try:
