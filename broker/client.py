@@ -86,7 +86,8 @@ class Client:
 
     def credential(self, name: str, *, deadline_s: float = 30.0) -> dict[str, Any]:
         """Ask for every part of `name`. Secrets are in it: show it only to who asked by name."""
-        return document(self._call("GET", f"/v1/credentials/{quote(name, safe='')}", timeout_s=deadline_s)[1])
+        target = f"/v1/credentials/{quote(name, safe='')}?ttl_ms=0&deadline_ms={round(deadline_s * 1000)}"
+        return document(self._call("GET", target, timeout_s=deadline_s + _SLACK_S)[1])
 
     def status(self) -> dict[str, Any]:
         """Ask how the daemon and its credentials are; never a secret."""
@@ -215,7 +216,7 @@ def check_socket(path: Path) -> None:
             raise UnsafePath(f"{place}: must be a {noun}, not a link or another file; remove it")
         if found.st_uid != os.geteuid():
             raise UnsafePath(f"{noun} {place}: belongs to uid {found.st_uid}, not to you; set BROKER_SOCKET")
-        if stat.S_IMODE(found.st_mode) & ~mode:
+        if found.st_mode & 0o077:
             wrong = stat.S_IMODE(found.st_mode)
             raise UnsafePath(f"{noun} {place}: open to others (mode {wrong:04o}); run: chmod {mode:o} {place}")
 

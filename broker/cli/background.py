@@ -19,16 +19,13 @@ from typing import Final, TypeVar
 import broker
 from broker import paths
 from broker.client import Client, NotRunning, document
-from broker.errors import BrokerError, Unreachable, UnsafePath
+from broker.errors import AlreadyRunning, BrokerError, Unreachable, UnsafePath
 from broker.integrations import systemd
 
 STARTED_WITHIN_S: Final = 10.0
 STOPPED_WITHIN_S: Final = 30.0
 LOG_MAX: Final = 1 << 20
 LAST_LINES: Final = 20
-ANOTHER_HAS_IT: Final = 75
-"""The daemon's exit code when another one holds the lock."""
-
 _POLL_S: Final = 0.02
 _AGAIN_S: Final = 0.5
 _NOT_HANDED_ON: Final = ("LD_", "DYLD_", "PYTHON", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_", "CLAUDECODE")
@@ -103,23 +100,6 @@ def environment(env: Mapping[str, str] = os.environ) -> dict[str, str]:
     return kept if home in installed else kept | {"PYTHONPATH": home}
 
 
-def _spawn(log: Path) -> subprocess.Popen[bytes]:
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-    try:
-        return subprocess.Popen(
-            command(),
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            cwd="/",
-            env=environment(),
-            start_new_session=True,
-            umask=0o077,
-        )
-    finally:
-        os.close(descriptor)
-
-
 def _log_file() -> Path:
     """Make the log (0600), or check it; one that has grown too large becomes `broker.log.1`."""
     log = paths.private_folder(paths.state_dir()).absolute() / "broker.log"
@@ -140,10 +120,30 @@ def _log_file() -> Path:
     return log
 
 
+def spawn(log: Path, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Run a daemon apart from this terminal and folder; what it says goes to the end of `log`."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        return subprocess.Popen(
+            command(),
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            cwd="/",
+            env=dict(env),
+            start_new_session=True,
+            umask=0o077,
+        )
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def _only_starter(client: Client) -> Iterator[bool]:
     """Let one start go ahead of twenty; False for those who find a daemon when their turn comes."""
-    lock = paths.private_folder(paths.state_dir()) / "start.lock"
+    lock = (
+        paths.private_folder(paths.state_dir()) / "starting.lock"
+    )  # not the helper's start.lock: it holds that while it runs us
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     deadline = time.monotonic() + STARTED_WITHIN_S
     try:
@@ -170,14 +170,14 @@ def _start_detached(client: Client) -> None:
     log = _log_file()
     written = log.stat().st_size
     deadline = time.monotonic() + STARTED_WITHIN_S
-    child = _spawn(log)
+    child = spawn(log, environment())
     while not client.healthy():
         code = child.poll()
-        if code == ANOTHER_HAS_IT:
+        if code == AlreadyRunning.exit_code:
             # The other one starts (and will serve) or drains (and makes room): look again, and try again.
             time.sleep(_AGAIN_S)
             if not client.healthy():
-                child = _spawn(log)
+                child = spawn(log, environment())
         elif code is not None:
             raise StartFailed(_last_words(log, written, _exit_code(code)), _exit_code(code))
         if time.monotonic() > deadline:

@@ -13,6 +13,7 @@ from broker.cli.arguments import CREDENTIAL, examples
 from broker.cli.background import with_daemon
 from broker.cli.output import span
 from broker.client import Client
+from broker.errors import NeedsLogin, SourceFailed
 
 _VARIABLE = click.option(
     "--var", "variable", metavar="NAME", help=f"The variable's name; {formats.ANTHROPIC_VARIABLE} if not given."
@@ -46,6 +47,10 @@ def refresh_command(name: str | None, *, as_json: bool) -> None:
     status = with_daemon(client, lambda client: client.refresh(name))
     if as_json:
         click.echo(json.dumps(status, indent=2))
+    if status["last_error"]:
+        failed = NeedsLogin if status["state"] == "needs-login" else SourceFailed
+        raise failed(f"{status['name']}: {status['last_error']} (now {status['state']})")
+    if as_json:
         return
     left = status["expires_in_s"]
     life = "no expiry" if left is None else f"{span(left)} left"

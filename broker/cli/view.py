@@ -165,7 +165,7 @@ def _left(credential: Document) -> str:
     left = credential["expires_in_s"]
     if left is None:
         return "no expiry" if credential["fingerprint"] else ""
-    return span(left) if left > 0 else "expired"
+    return "expired" if credential["state"] == "expired" else span(left)
 
 
 def _until(moment: str | None, now: float) -> str:
