@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
+from tests.setup_debian import MissingPart
+
 PACKAGE: Final = "@anthropic-ai/claude-code"
 OLDER: Final = "2.1.197"
 """Shows a 403 to the user, and gives up on a 401 after three tries."""
@@ -18,17 +20,23 @@ _CACHE: Final = Path(__file__).resolve().parent.parent / ".cache" / "claude-code
 
 
 def binary(version: str) -> Path:
-    """Name the executable of one version; it is there once `install` was called."""
+    """Name the executable of one version; it is there once `prepare` was called."""
     return _CACHE / version / "node_modules" / ".bin" / "claude"
 
 
-def install(version: str) -> None:
-    """Fetch one version (about 235 MB) from npm; do nothing where it is already there.
+def prepare() -> None:
+    """Fetch the versions that are not there yet, about 235 MB each.
 
-    Raises `FileNotFoundError` without npm and `subprocess.CalledProcessError` when npm fails.
+    Raises `MissingPart` without npm and `subprocess.CalledProcessError` when npm fails.
     """
-    if binary(version).exists():
-        return
+    absent = [version for version in VERSIONS if not binary(version).exists()]
+    if absent and shutil.which("npm") is None:
+        raise MissingPart("the tests on Claude Code need npm; on Debian, as root: apt-get install nodejs npm")
+    for version in absent:
+        _install(version)
+
+
+def _install(version: str) -> None:
     partial = _CACHE / f"{version}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -10,11 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Self
 
 from tests.real.process import DEADLINE_S, terminate
-
-_HOME_FOLDER: Final = "home"
 
 
 class NoAnswer(AssertionError):
@@ -33,19 +31,21 @@ class Answer:
 class Claude:
     """One developer's Claude Code.
 
-    `env` is its whole environment, apart from HOME: what a test does not put there is not there.
+    `env` is its whole environment: what a test does not put there is not there. `enter` is put before every
+    command, to run it elsewhere (in another namespace, as another user).
     """
 
     binary: Path
     folder: Path
     env: Mapping[str, str]
+    enter: tuple[str, ...] = ()
 
     @classmethod
     def settle(
         cls, binary: Path, folder: Path, *, settings: Mapping[str, Any], upstream_url: str, env: Mapping[str, str]
     ) -> Self:
-        """Make the home with these `settings`, and a project beside it."""
-        home = folder / _HOME_FOLDER
+        """Make a home with these `settings` in `folder`, and a project beside it."""
+        home = folder / "home"
         (home / ".claude").mkdir(parents=True)
         (folder / "project").mkdir()
         (home / ".claude" / "settings.json").write_text(json.dumps(settings))
@@ -66,11 +66,14 @@ class Claude:
         """The working folder."""
         return self.folder / "project"
 
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line that starts Claude Code with these arguments, and without its questions."""
+        return [*self.enter, str(self.binary), *arguments, "--dangerously-skip-permissions"]
+
     def ask(self, prompt: str, *, deadline_s: float = DEADLINE_S) -> Answer:
         """Run `claude -p PROMPT` once."""
-        command = [str(self.binary), "-p", prompt, "--dangerously-skip-permissions"]
         done = subprocess.run(
-            command,
+            self.command("-p", prompt),
             env=dict(self.env),
             cwd=self.project,
             stdin=subprocess.DEVNULL,
@@ -86,7 +89,7 @@ class Claude:
         """Keep one Claude Code process alive over several prompts."""
         streams = ["--input-format", "stream-json", "--output-format", "stream-json"]
         process = subprocess.Popen(
-            [str(self.binary), "-p", *streams, "--verbose", "--dangerously-skip-permissions"],
+            self.command("-p", *streams, "--verbose"),
             env=dict(self.env),
             cwd=self.project,
             stdin=subprocess.PIPE,

@@ -63,9 +63,9 @@ def developer(need: Need, place: Place, upstream: Upstream) -> Developer:
     return developer_
 
 
-def minting_config(upstream: Upstream, *, python: str = sys.executable) -> str:
+def minting_config(upstream: Upstream) -> str:
     """Write the config of a developer whose company's command mints a token (TOML strings are JSON strings)."""
-    argv = json.dumps([python, str(Path(mint.__file__)), upstream.mint_url])
+    argv = json.dumps([sys.executable, str(Path(mint.__file__)), upstream.mint_url])
     return f"""
 [credentials.work]
 source = "command"

@@ -1,0 +1,139 @@
+"""The project's one test command: `python3 -m tests [--unit] [-- PYTEST-ARGUMENTS]`, from a fresh checkout.
+
+Sets up what is missing (a virtual environment in .venv-test, Debian packages, Claude Code from npm), then checks
+format, lint, types, import contracts, tests and coverage. Needs Python 3.11 or later and nothing else.
+
+  --unit   only the fast tests: no set-up beyond the virtual environment, under a minute
+  -- ...   handed to pytest; coverage is not judged then, since it would be a part's
+
+With CI=true nothing is skipped: what is missing is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests import setup_claude_code, setup_debian, setup_python
+from tests.setup_debian import MissingPart
+from tests.setup_python import BIN, ROOT
+
+CHECKS: Final = {
+    "format": ("ruff", "format", "--check"),
+    "lint": ("ruff", "check"),
+    "types": ("mypy",),
+    "imports": ("lint-imports",),
+}
+LIMITS: Final = {
+    "coverage of the engine": ("--include=broker/engine/*", "--fail-under=100"),
+    "coverage": ("--omit=broker/platform/macos.py", "--fail-under=90"),
+}
+FAST: Final = ("-m", "not slow and not real")
+
+_SUMMARY: Final = re.compile(r"(passed|failed|error|skipped|no tests ran).* in [\d.]+s")
+
+
+class StageFailed(Exception):
+    """A stage found something wrong; the message says how to repeat it."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the stages and return the exit code."""
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    own, for_pytest = set(arguments[:at]), arguments[at + 1 :]
+    if unknown := own - {"--unit"}:
+        print(__doc__)
+        return 0 if unknown <= {"-h", "--help"} else os.EX_USAGE
+    os.chdir(ROOT)
+    run = Run()
+    if "--unit" in own:
+        run.unit(for_pytest)
+    else:
+        run.everything(for_pytest)
+    print("\n".join([*(f"FAILED {failure}" for failure in run.failures), run.summary]))
+    return 1 if run.failures else 0
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of the command: what failed so far, and pytest's last word."""
+
+    failures: list[str] = field(default_factory=list)
+    summary: str = ""
+
+    def unit(self, for_pytest: Sequence[str]) -> None:
+        """Run the fast tests."""
+        if self.stage("set up Python", lambda: setup_python.prepare(native_helper=False)):
+            self.stage("tests", lambda: self.pytest("-m", "pytest", *FAST, *for_pytest))
+
+    def everything(self, for_pytest: Sequence[str]) -> None:
+        """Run all that CI runs; a failing stage does not hide what the later ones have to say."""
+        self.stage("set up Debian packages", lambda: _optional(setup_debian.prepare))
+        self.stage("set up Claude Code", lambda: _optional(setup_claude_code.prepare))
+        if not self.stage("set up Python", lambda: setup_python.prepare(native_helper=True)):
+            return
+        for name, command in CHECKS.items():
+            self.stage(name, lambda: _check(*command))  # noqa: B023  # called before the next round
+        self.stage("tests", lambda: self.pytest("-m", "coverage", "run", "-m", "pytest", *for_pytest))
+        for name, limit in {} if for_pytest else LIMITS.items():
+            self.stage(name, lambda: _check("coverage", "report", *limit))  # noqa: B023  # called before the next round
+
+    def stage(self, name: str, step: Callable[[], None]) -> bool:
+        """Run one step, and say in one line how it went and how long it took."""
+        start = time.monotonic()
+        failure = None
+        try:
+            step()
+        except (StageFailed, MissingPart, subprocess.CalledProcessError) as error:
+            failure = f"{name}: {error}"
+            self.failures.append(failure)
+        print(f"{'FAILED' if failure else 'ok':7}{name}, {time.monotonic() - start:.1f} s", flush=True)
+        return failure is None
+
+    def pytest(self, *arguments: str) -> None:
+        """Run pytest, pass on what it says as it says it, and keep its summary."""
+        if "coverage" in arguments:
+            _check("coverage", "erase")
+        colour = ["--color=yes"] if sys.stdout.isatty() else []
+        command = [str(BIN / "python"), *arguments, *colour]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+            for line in process.stdout or ():
+                print(line, end="", flush=True)
+                self.summary = line.strip() if _SUMMARY.search(line) else self.summary
+        if "coverage" in arguments:
+            _check("coverage", "combine")
+        if process.returncode:
+            raise StageFailed(f"repeat with: {_shown(['python', *arguments])}")
+
+
+def _check(*command: str) -> None:
+    """Run a tool of the environment; what it says is shown only when it fails."""
+    tool = [str(BIN / command[0]), *command[1:]]
+    done = subprocess.run(tool, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(done.stdout + done.stderr)
+        raise StageFailed(f"repeat with: {_shown(command)}")
+
+
+def _shown(command: Sequence[str]) -> str:
+    return f"{BIN.relative_to(ROOT)}/{' '.join(command)}"
+
+
+def _optional(prepare: Callable[[], None]) -> None:
+    """Let what takes a person to install cost only the tests that need it, except in CI."""
+    try:
+        prepare()
+    except MissingPart as missing:
+        if os.environ.get("CI") == "true":
+            raise
+        print(f"{missing}; until then these tests are skipped")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

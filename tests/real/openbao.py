@@ -1,0 +1,70 @@
+"""A real OpenBao server in its development mode, from the Python package that carries the binary."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.real.installed import BIN
+from tests.real.process import DEADLINE_S, terminate, wait_until
+
+BAO: Final = BIN / "bao"
+ROOT_TOKEN: Final = "fake-root-token"
+
+
+@dataclass(slots=True)
+class OpenBao:
+    """The running server; `env` makes the `bao` command its administrator."""
+
+    env: dict[str, str]
+    process: subprocess.Popen[str]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the `bao` command."""
+        return subprocess.run(
+            [str(BAO), *arguments], env=self.env, capture_output=True, text=True, timeout=DEADLINE_S, check=False
+        )
+
+    def put(self, path: str, **fields: str) -> None:
+        """Write a key-value secret."""
+        done = self.run("kv", "put", path, *(f"{name}={value}" for name, value in fields.items()))
+        assert done.returncode == 0, done.stderr
+
+    def stop(self) -> None:
+        """Take the server down."""
+        terminate(self.process)
+
+
+@contextmanager
+def openbao(home: Path) -> Iterator[OpenBao]:
+    """Run it on a free port of the loopback until the block ends; all that it keeps is in memory."""
+    address = f"127.0.0.1:{_free_port()}"
+    env = {"HOME": str(home), "PATH": os.environ["PATH"], "BAO_ADDR": f"http://{address}", "BAO_TOKEN": ROOT_TOKEN}
+    options = [f"-dev-root-token-id={ROOT_TOKEN}", f"-dev-listen-address={address}", "-dev-no-store-token"]
+    process = subprocess.Popen(
+        [str(BAO), "server", "-dev", *options],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    server = OpenBao(env, process)
+    try:
+        wait_until(lambda: server.run("status").returncode == 0, "OpenBao is unsealed")
+        yield server
+    finally:
+        server.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

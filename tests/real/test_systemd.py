@@ -1,0 +1,147 @@
+"""What a developer whose daemon is a systemd user service can rely on, under a real user manager."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import pytest
+
+from tests.real.claude import Answer, Claude
+from tests.real.conftest import Developer, Need, minting_config
+from tests.real.installed import HELPER, Place
+from tests.real.process import DEADLINE_S, wait_until
+from tests.real.systemd_user import UserManager, give, missing, user_manager
+from tests.real.upstream import ANSWER, Upstream
+from tests.setup_claude_code import NEWER
+
+pytestmark = pytest.mark.real
+
+PONG = Answer(ANSWER, failed=False)
+RESTARTS = 20
+CALLERS = 4
+
+
+@pytest.fixture
+def manager(need: Need, place: Place, upstream: Upstream) -> Iterator[UserManager]:
+    """A user manager that holds our socket; no daemon runs before somebody asks."""
+    lacking = missing()
+    need(lacking is None, str(lacking))
+    place.folder.chmod(0o755)
+    with user_manager(place.folder / "home") as started:
+        config = started.home / ".config" / "broker" / "config.toml"
+        config.parent.mkdir(parents=True)
+        config.write_text(minting_config(upstream))
+        config.chmod(0o600)
+        started.install_units()
+        yield started
+
+
+@pytest.fixture
+def claude(manager: UserManager, developer: Developer) -> Claude:
+    """Claude Code inside, started by the user whom the manager serves."""
+    outside = developer(NEWER)
+    give(outside.folder)
+    env = {name: value for name, value in outside.env.items() if not name.startswith("BROKER_")}
+    return replace(outside, enter=manager.enter, env=env | {"XDG_RUNTIME_DIR": manager.env["XDG_RUNTIME_DIR"]})
+
+
+def test_the_first_ask_starts_the_daemon(manager: UserManager, upstream: Upstream) -> None:
+    """The socket is there from the sign-in on, private to its user, and costs no process until it is used."""
+    assert manager.main_pid() == "0"
+    assert manager.run("stat", "--format=%a", "/run/user/1234/broker", "/run/user/1234/broker/broker.sock").stdout == (
+        "700\n600\n"
+    )
+    assert manager.run(str(HELPER), "work").stdout == "fake-token-1\n"
+    assert manager.systemctl("is-active", "broker.service") == "active"
+    assert upstream.mint.count == 1
+
+
+def test_a_daemon_killed_between_two_prompts_is_not_noticed(
+    manager: UserManager, claude: Claude, upstream: Upstream
+) -> None:
+    """(g) `kill -9`: the next ask is answered all the same, though the token was revoked meanwhile."""
+    with claude.session() as session:
+        assert session.ask("say pong") == PONG
+        killed = manager.main_pid()
+        assert manager.run("kill", "-9", killed).returncode == 0
+        upstream.mint.revoke()
+        assert session.ask("say pong") == PONG
+    assert manager.main_pid() not in {killed, "0"}
+    assert upstream.mint.count == 2
+
+
+def test_a_daemon_upgraded_between_two_prompts_is_not_noticed(
+    manager: UserManager, claude: Claude, upstream: Upstream
+) -> None:
+    """(g) `systemctl --user restart broker`, as an upgrade does it, changes the process and nothing else."""
+    with claude.session() as session:
+        assert session.ask("say pong") == PONG
+        old = manager.main_pid()
+        manager.systemctl("restart", "broker.service")
+        upstream.mint.revoke()
+        assert session.ask("say pong") == PONG
+    assert manager.main_pid() not in {old, "0"}
+
+
+@pytest.mark.slow
+def test_no_helper_fails_over_twenty_restarts_under_load(manager: UserManager, upstream: Upstream) -> None:
+    """Connections that arrive while no daemon runs wait in the socket; those in flight are answered first."""
+    with ExitStack() as stack:
+        callers = [stack.enter_context(_calling(manager)) for _ in range(CALLERS)]
+        for _ in range(RESTARTS):
+            manager.systemctl("restart", "broker.service")
+        (manager.home / "stop").touch()
+        reports = [caller.communicate(timeout=DEADLINE_S)[0] for caller in callers]
+    assert [report for report in reports if "failed" in report] == []
+    asked = sum(int(report.split()[-1]) for report in reports)
+    assert asked > RESTARTS * CALLERS, "the load was real"
+
+
+def test_a_broken_config_does_not_start_the_daemon_for_ever(manager: UserManager) -> None:
+    """The waiting ask would start it again and again: systemd gives up, and says why, instead of burning the CPU."""
+    (manager.home / ".config" / "broker" / "config.toml").write_text("default = \n")
+    helper = manager.run("env", "BROKER_TIMEOUT_MS=500", str(HELPER), "work")
+    assert helper.returncode != 0
+    assert helper.stdout == ""
+    wait_until(lambda: "failed" in manager.run("systemctl", "--user", "is-active", "broker.socket").stdout, "given up")
+
+
+def test_the_daemon_is_watched(manager: UserManager) -> None:
+    """A daemon whose event loop hangs is replaced: it must keep telling systemd that it is alive."""
+    manager.systemctl("start", "broker.service")
+    assert manager.systemctl("show", "--property=WatchdogUSec", "--value", "broker.service") == "30s"
+    stamp = manager.systemctl("show", "--property=WatchdogTimestampMonotonic", "--value", "broker.service")
+    assert int(stamp) > 0
+
+
+def test_the_units_say_nothing_that_systemd_does_not_know(manager: UserManager) -> None:
+    """`systemd-analyze verify` finds no fault with what is installed."""
+    units = manager.home / ".config" / "systemd" / "user"
+    for unit in sorted(units.iterdir()):
+        checked = manager.run("systemd-analyze", "--user", "verify", str(unit))
+        assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def _calling(manager: UserManager) -> subprocess.Popen[str]:
+    """Call the helper as fast as it answers until the file `stop` appears; print failures, then the number of calls."""
+    helper, stop = shlex.quote(str(HELPER)), shlex.quote(str(manager.home / "stop"))
+    loop = f"""
+        calls=0
+        while [ ! -e {stop} ]; do
+            complaint=$({helper} work 2>&1 >/dev/null) || echo "failed with $?: $complaint"
+            calls=$((calls + 1))
+        done
+        echo $calls
+    """
+    return subprocess.Popen(
+        [*manager.enter, "sh", "-c", loop],
+        env=manager.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )

@@ -1,0 +1,50 @@
+"""The programs that the tests on real things need from Debian. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable
+from typing import Final
+
+PACKAGES: Final = {
+    "dbus": "dbus-run-session",
+    "gcc": "gcc",
+    "gnome-keyring": "gnome-keyring-daemon",
+    "libsecret-tools": "secret-tool",
+    "systemd": "systemctl",
+    "valgrind": "valgrind",
+}
+"""Each package by a program of its that shows whether it is there."""
+
+WITH_GCC: Final = "libc6-dev"
+"""What gcc needs to link, and only recommends."""
+
+
+class MissingPart(Exception):
+    """Something is not there and cannot be installed from here; the message says what a person can do."""
+
+
+def prepare() -> None:
+    """Install what is missing. Raises `MissingPart` with the packages' names where that takes a person."""
+    absent = [package for package, program in PACKAGES.items() if shutil.which(program) is None]
+    if "gcc" in absent:
+        absent.append(WITH_GCC)
+    if not absent:
+        return
+    if not can_install():
+        raise MissingPart(f"some tests need more programs; on Debian, as root: apt-get install {' '.join(absent)}")
+    install(absent)
+
+
+def can_install() -> bool:
+    """Whether we are root on a Debian system."""
+    return os.geteuid() == 0 and shutil.which("apt-get") is not None
+
+
+def install(packages: Iterable[str]) -> None:
+    """Install Debian packages without asking anything."""
+    env = dict(os.environ) | {"DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
+        subprocess.run(["apt-get", "--quiet", *command], env=env, stdin=subprocess.DEVNULL, check=True)
