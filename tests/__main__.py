@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -122,7 +123,7 @@ def _check(*command: str) -> None:
 
 
 def _shown(command: Sequence[str]) -> str:
-    return f"{BIN.relative_to(ROOT)}/{' '.join(command)}"
+    return f"{BIN.relative_to(ROOT)}/{shlex.join(command)}"
 
 
 def _optional(prepare: Callable[[], None]) -> None:

@@ -18,6 +18,9 @@ from tests.setup_claude_code import NEWER, VERSIONS
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("daemon")]
 
 PONG = Answer(ANSWER, failed=False)
+PAUSE_TTL_S = 3
+"""Short to wait for, and above the second that Claude Code 2.1.330 takes before it asks again after a refusal."""
+
 every_version = pytest.mark.parametrize("version", VERSIONS)
 
 
@@ -77,10 +80,10 @@ def test_after_a_pause_a_refused_token_costs_one_new_one(
     version: str, developer: Developer, upstream: Upstream
 ) -> None:
     """(e) The first prompt after a coffee break works, though the token was revoked during it."""
-    with developer(version, ttl_s=1).session() as session:
+    with developer(version, ttl_s=PAUSE_TTL_S).session() as session:
         assert session.ask("say pong") == PONG
         upstream.mint.revoke()
-        _pass_the_ttl(upstream, ttl_s=1)
+        _pass_the_ttl(upstream, ttl_s=PAUSE_TTL_S)
         assert session.ask("say pong") == PONG
     assert upstream.mint.count == 2
 
@@ -90,11 +93,11 @@ def test_after_a_pause_a_newer_token_is_not_wasted(
     version: str, developer: Developer, upstream: Upstream, place: Place
 ) -> None:
     """(e) Claude Code still sends the old token once and asks twice; the newer one that it has not tried is kept."""
-    with developer(version, ttl_s=1).session() as session:
+    with developer(version, ttl_s=PAUSE_TTL_S).session() as session:
         assert session.ask("say pong") == PONG
         upstream.mint.revoke()
         assert place.call("POST", "/v1/refresh", {"credential": "work"})[0] == 200
-        _pass_the_ttl(upstream, ttl_s=1)
+        _pass_the_ttl(upstream, ttl_s=PAUSE_TTL_S)
         assert session.ask("say pong") == PONG
     assert upstream.mint.count == 2
     assert upstream.seen[-1].key == "fake-token-2"
