@@ -24,9 +24,11 @@ def read_text(path: Path) -> str:
         raise ConfigError([f"{path}: there is no config yet; make one: {_how_to_start(path)}"]) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ConfigError([f"{path}: cannot be opened ({_reason(error)})"]) from None
-    with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor, not a path
-        _check(path, os.fstat(file.fileno()))
-        return _decode(path, _content(path, file.fileno()))
+    try:
+        _check(path, os.fstat(descriptor))
+        return _decode(path, _content(path, descriptor))
+    finally:
+        os.close(descriptor)
 
 
 def _check(path: Path, found: os.stat_result) -> None:

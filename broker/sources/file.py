@@ -76,8 +76,10 @@ class FileFetcher:
         try:
             # O_NONBLOCK: a FIFO put in its place would hang the fetch.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-            with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123  # a descriptor, not a path
-                return self._read_checked(file.fileno())
+            try:
+                return self._read_checked(descriptor)
+            finally:
+                os.close(descriptor)
         except FileNotFoundError:
             raise TransientFetchError(f"{path}: not there (yet)") from None
         except PermissionError:
