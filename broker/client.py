@@ -76,12 +76,11 @@ class Client:
         text = body.decode("latin-1")
         if not is_servable(text):
             raise SourceFailed("the daemon answered with something that is no token; look at: broker status")
-        left = headers.get("X-Broker-Expires-In")
         return Token(
             secret=Secret(text),
             credential=headers.get("X-Broker-Credential", ""),
             fingerprint=headers.get("X-Broker-Fingerprint", ""),
-            expires_in_s=None if left is None else float(left),
+            expires_in_s=_seconds(headers.get("X-Broker-Expires-In")),
         )
 
     def credential(self, name: str, *, deadline_s: float = 30.0) -> dict[str, Any]:
@@ -257,6 +256,13 @@ def document(body: bytes) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise Unreachable("the daemon's answer is not a JSON object; is it of this version? run: broker restart")
     return answer
+
+
+def _seconds(header: str | None) -> float | None:
+    try:
+        return None if header is None else float(header)
+    except ValueError as error:
+        raise Unreachable("the daemon's X-Broker-Expires-In is no number; run: broker restart") from error
 
 
 def _refusal(code: str, body: bytes) -> BrokerError:

@@ -35,6 +35,7 @@ COMMANDS: Final = {
 """Each command, and the module in this folder that holds it as `NAME_command`."""
 
 USAGE: Final = 64
+IO_ERROR: Final = 74
 INTERRUPTED: Final = 130
 
 
@@ -105,6 +106,11 @@ def _invoke(args: Sequence[str] | None) -> int:
     except BrokerError as error:
         _complain(str(error))
         return error.exit_code
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk, a folder that may not be written: no bug, so no traceback
+        _complain(f"{error.filename or 'the system'}: {error.strerror or error}")
+        return IO_ERROR
     return result if isinstance(result, int) else 0
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -13,7 +14,7 @@ from broker import paths
 from broker.cli import check
 from broker.cli.arguments import CREDENTIAL, examples
 from broker.client import Client, document
-from broker.errors import BadRequest, BrokerError, UnknownCredential
+from broker.errors import BadRequest, BrokerError, UnknownCredential, Unreachable
 
 
 @click.command(
@@ -39,16 +40,15 @@ def status_command(name: str | None, *, as_json: bool, checking: bool, watching:
         return _watch(client, name, as_json=as_json, checking=checking)
     try:
         text = client.status_text()
-        found = narrow(document(text), name)
+        with _same_version():
+            found = narrow(document(text), name)
+            verdict = check.judge(found) if checking else check.Verdict(check.OK, _drawn(found, name, as_json=as_json))
     except BrokerError as error:
         return _unknown(error, as_json=as_json, checking=checking)
-    verdict = check.judge(found) if checking else check.Verdict(check.OK, "")
     if as_json:
         click.echo(text.decode() if name is None else json.dumps(found, indent=2))
-    elif checking:
-        click.echo(verdict.line)
     else:
-        _show(found, name)
+        click.echo(verdict.line)
     return verdict.code
 
 
@@ -67,14 +67,24 @@ def narrow(answer: dict[str, Any], name: str | None) -> dict[str, Any]:
     return {**answer, "credentials": found}
 
 
-def _show(answer: Mapping[str, Any], name: str | None) -> None:
+@contextmanager
+def _same_version() -> Iterator[None]:
+    """Say what it means when the daemon's answer lacks what this version looks for."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise Unreachable("the daemon's answer is not of this version; run: broker restart") from error
+
+
+def _drawn(found: Mapping[str, Any], name: str | None, *, as_json: bool) -> str:
+    if as_json:
+        return ""
     from broker.cli import table  # noqa: PLC0415  # not for --json and --check
 
     look = table.Look.of_stdout()
     if name is None:
-        click.echo(table.draw(answer, look, time.time()))
-    else:
-        click.echo(table.draw_one(answer, answer["credentials"][0], look, time.time()))
+        return table.draw(found, look, time.time())
+    return table.draw_one(found, found["credentials"][0], look, time.time())
 
 
 def _unknown(error: BrokerError, *, as_json: bool, checking: bool) -> int:

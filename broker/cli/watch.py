@@ -75,7 +75,7 @@ def _live(first: Document, following: Callable[[], Document | str]) -> None:
         return Text.from_ansi(table.draw(document, look, time.time()), no_wrap=True, overflow="crop")
 
     console = Console(no_color=not table.Look.of_stdout().colour, highlight=False)
-    with Live(drawn(first), console=console, auto_refresh=False) as live:
+    with Live(drawn(first), console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
         while True:
             live.update(drawn(following()), refresh=True)
 

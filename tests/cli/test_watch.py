@@ -1,0 +1,61 @@
+"""`broker status --watch`: follow what happens."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from tests.cli.conftest import Type
+from tests.fakes.control import Script, credential_status
+
+Spawn = Callable[..., "subprocess.Popen[str]"]
+
+
+def test_a_pipe_gets_one_line_per_change(spawn: Spawn, control: Script) -> None:
+    """First how things are, then only what changes; Ctrl-C is the normal end."""
+    with spawn("status --watch") as watching:
+        assert watching.stdout is not None
+        assert watching.stdout.readline().split(maxsplit=1)[1] == "work  fresh  fingerprint 0123456789ab\n"
+        control.credentials = [credential_status("work", fingerprint="ba9876543210")]
+        control.events.put(("refreshed", {"credential": "work"}))
+        assert watching.stdout.readline().split(maxsplit=1)[1] == "work  fresh  fingerprint ba9876543210\n"
+        watching.send_signal(signal.SIGINT)
+        out, err = watching.communicate(timeout=10)
+    assert (watching.returncode, out, err) == (0, "", "")
+
+
+def test_json_gives_one_document_per_change(spawn: Spawn, control: Script) -> None:
+    """Lines that a script can read one by one."""
+    with spawn("status --watch --json") as watching:
+        assert watching.stdout is not None
+        assert json.loads(watching.stdout.readline())["credentials"][0]["state"] == "fresh"
+        control.credentials = [credential_status("work", state="stale")]
+        assert json.loads(watching.stdout.readline())["credentials"][0]["state"] == "stale"
+        watching.send_signal(signal.SIGINT)
+        watching.communicate(timeout=10)
+    assert watching.returncode == 0
+
+
+def test_a_reader_that_has_enough_is_no_error(spawn: Spawn, control: Script) -> None:
+    """`broker status --watch | head -1` ends without a word."""
+    with spawn("status --watch") as watching:
+        assert watching.stdout is not None
+        assert watching.stderr is not None
+        watching.stdout.readline()
+        watching.stdout.close()
+        control.credentials = [credential_status("work", state="stale")]
+        assert watching.wait(timeout=10) == 1
+        assert watching.stderr.read() == ""
+
+
+@pytest.mark.parametrize("line", ["status --watch --check", "status --watch nope"])
+def test_what_cannot_be_watched_is_said_at_once(type_: Type, control: Script, line: str) -> None:
+    """No watch begins that could never show anything."""
+    said = type_(line)
+    assert said.code in (64, 78)
+    assert said.out == ""
+    assert said.err.count("\n") == 1
