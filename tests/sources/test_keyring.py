@@ -70,6 +70,11 @@ class _KeyringHarness(Harness):
         self._backend.error = RuntimeError(saying)
 
 
+def threads(fetcher: KeyringFetcher) -> int:
+    """Count the threads that work for this fetcher."""
+    return sum(getattr(thread, "_target", None) == fetcher._thread._work for thread in threading.enumerate())
+
+
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> _FakeBackend:
     """Give the fake backend, installed as keyring's."""
@@ -115,16 +120,15 @@ async def test_a_hung_keyring_holds_one_thread_however_often_it_is_asked(backend
     """A hundred fetches of a keyring that waits for a prompt leave one thread, and fail at once meanwhile."""
     backend.gate.clear()
     fetcher = KeyringFetcher(SETTINGS)
-    before = threading.active_count()
     asking = asyncio.create_task(fetcher.fetch())
-    await eventually(lambda: threading.active_count() == before + 1)
+    await eventually(lambda: threads(fetcher) == 1)
     asking.cancel()
     await asyncio.wait({asking})
     for _ in range(100):
         assert "still waiting" in str(await failure(fetcher))
-    assert threading.active_count() == before + 1
+    assert threads(fetcher) == 1
     backend.gate.set()
-    await eventually(lambda: threading.active_count() == before)
+    await eventually(lambda: threads(fetcher) == 0)
 
 
 async def test_a_hung_keyring_does_not_hold_up_another_credential(backend: _FakeBackend) -> None:

@@ -1,0 +1,76 @@
+"""What is shown of a failing program's own words."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.sources.complaint import LENGTH_MAX, last_line
+
+
+@pytest.mark.parametrize(
+    ("stderr", "shown"),
+    [
+        (b"", ""),
+        (b"\n \n", ""),
+        (b"one\ntwo\n\n", "two"),
+        (b"\x1b[31mError:\x1b[0m denied\r\n", "Error: denied"),
+        (b"\x1b]0;title\x07denied", "denied"),
+        (b"denied\x00\x08", "denied"),
+        (b"bad \xff byte", "bad \N{REPLACEMENT CHARACTER} byte"),
+    ],
+)
+def test_the_last_line_with_words_is_shown_without_control_characters(stderr: bytes, shown: str) -> None:
+    """A program cannot paint over a person's terminal through us."""
+    assert last_line(stderr, b"", ()) == shown
+
+
+def test_a_long_line_is_cut() -> None:
+    """One line of status has room for 200 characters."""
+    assert len(last_line(b"word " * 100, b"", ())) == LENGTH_MAX
+
+
+@pytest.mark.parametrize(
+    ("stdout", "said"),
+    [
+        (b"fake-token-1\n", b"bad token fake-token-1"),
+        (b'{"token": "fake-token-1"}', b"bad token fake-token-1"),
+        (b"TOKEN=fake-token-1", b"bad token 'fake-token-1'"),
+    ],
+)
+def test_a_word_of_the_output_is_masked(stdout: bytes, said: bytes) -> None:
+    """Also when only a part of what should have been printed was."""
+    shown = last_line(said, stdout, ())
+    assert "fake-token-1" not in shown
+    assert shown.startswith("bad ")
+    assert "***" in shown
+
+
+@pytest.mark.parametrize(
+    "secret", ["sk-ant-api03-fake", "hvs.CAESIfake", "ghp_fakefake", "eyJhbGciOiJ9.e30.x", "f" * 40, "AKIAFAKEFAKEFAKE"]
+)
+def test_what_looks_like_a_key_is_masked(secret: str) -> None:
+    """Even one that we never saw."""
+    assert secret not in last_line(f"refused {secret} today".encode(), b"", ())
+
+
+def test_ordinary_words_stay() -> None:
+    """Addresses, paths and reasons are what a person needs."""
+    line = "GET https://vault.corp.example:8200/v1/secret/data/claude: permission denied (403)"
+    assert last_line(line.encode(), b"", ()) == line
+
+
+@given(st.binary(max_size=300), st.binary(max_size=100))
+def test_whatever_is_said_one_short_printable_line_is_shown(stderr: bytes, stdout: bytes) -> None:
+    """It goes into errors that promise to be one line."""
+    shown = last_line(stderr, stdout, ("fake-known",))
+    assert len(shown) <= LENGTH_MAX
+    assert shown.isprintable()
+
+
+@given(st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=4), st.text(), st.text())
+def test_a_known_secret_is_never_shown(secret: str, before: str, after: str) -> None:
+    """Wherever it stands in the line."""
+    shown = last_line(f"{before} <<{secret}>> {after}".encode(errors="replace"), b"", (f"<<{secret}>>",))
+    assert f"<<{secret}>>" not in shown
