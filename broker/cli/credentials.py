@@ -76,7 +76,6 @@ def export_command(name: str, form: str, variable: str | None) -> None:
 @click.command(
     "exec",
     epilog=examples("broker exec work -- curl ...", "broker exec bedrock -- aws sts get-caller-identity"),
-    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.argument("name", type=CREDENTIAL)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)

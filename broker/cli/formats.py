@@ -6,6 +6,7 @@ Pure: from the answer of `GET /v1/credentials/NAME` to texts. They hold secrets:
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from typing import Any, Final
@@ -24,6 +25,7 @@ AWS_UNSET: Final = (
 )
 """What would win over the keys, or belong to others than these (botocore's and the JS SDK's credential order)."""
 
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _AWS: Final = {
     "AWS_ACCESS_KEY_ID": "access_key_id",
     "AWS_SECRET_ACCESS_KEY": "secret_access_key",
@@ -35,6 +37,9 @@ _AWS: Final = {
 
 def variables(credential: Mapping[str, Any], name: str | None) -> dict[str, str]:
     """Give the environment variables for this kind; `name` replaces the usual one of a single token."""
+    if name is not None and not _NAME.fullmatch(name):
+        # `eval "$(broker export ...)"` would run what stands behind a semicolon.
+        raise BadRequest(f"--var {name!r}: a variable's name is letters, digits and _, with no digit first")
     if credential["kind"] != "aws-session":
         return {name or ANTHROPIC_VARIABLE: str(credential["token"])}
     if name is not None:

@@ -1,0 +1,132 @@
+"""The command line as a whole: help, completion, exit codes, one line per error."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import click
+import pytest
+
+from broker import __version__
+from broker.cli import COMMANDS, cli, main
+from tests.cli.conftest import CHECKOUT, Type
+from tests.fakes.control import Script
+
+Spawn = Callable[..., subprocess.Popen[str]]
+
+
+def every_command() -> Iterator[str]:
+    """Name every command and subcommand."""
+    context = click.Context(cli)
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        yield name
+        if isinstance(command, click.Group):
+            yield from (f"{name} {inner}" for inner in command.list_commands(context))
+
+
+@pytest.mark.parametrize("command", list(every_command()))
+def test_every_command_has_help_with_an_example(type_: Type, command: str) -> None:
+    """And the example begins with the command itself."""
+    said = type_(f"{command} --help")
+    assert said.code == 0
+    assert "Example" in said.out
+    assert f"broker {command}" in said.out.partition("Example")[2]
+
+
+def test_help_names_every_command(type_: Type) -> None:
+    """A newcomer finds all there is."""
+    listed = type_("--help").out
+    assert all(f"  {name}  " in listed for name in COMMANDS)
+
+
+def test_version(type_: Type) -> None:
+    """`broker --version`."""
+    assert type_("--version").out == f"broker {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("frobnicate", "broker: No such command 'frobnicate'; see: broker --help\n"),
+        ("statsu", "broker: no such command: statsu; did you mean status?; see: broker --help\n"),
+        ("token one two", "broker: Got unexpected extra argument (two); see: broker token --help\n"),
+        ("export work --format xml", "broker: Invalid value for '--format'"),
+        ("exec work", "broker: Missing argument 'COMMAND...'; see: broker exec --help\n"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_64(type_: Type, line: str, said: str) -> None:
+    """What was wrong, and where to read more."""
+    found = type_(line)
+    assert (found.code, found.out) == (64, "")
+    assert found.err.startswith(said)
+    assert found.err.count("\n") == 1
+
+
+def test_a_setting_that_cannot_be_is_one_line_and_78(type_: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative socket path could name a stranger's socket in the project's folder."""
+    monkeypatch.setenv("BROKER_SOCKET", "broker.sock")
+    found = type_("status")
+    assert found.code == 78
+    assert found.err == "broker: socket path broker.sock: must be absolute; set BROKER_SOCKET to an absolute path\n"
+
+
+def test_a_disk_that_says_no_is_no_traceback(type_: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line with the file's name."""
+    monkeypatch.setenv("BROKER_STATE_DIR", "/proc/nowhere")
+    found = type_("start")
+    assert found.code == 74
+    assert found.err == "broker: /proc/nowhere: No such file or directory\n"
+
+
+def test_ctrl_c_exits_with_130(monkeypatch: pytest.MonkeyPatch, folder: object) -> None:
+    """As every shell expects, and without a traceback."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("broker.client.Client.status_text", interrupted)
+    assert main(["status"]) == 130
+
+
+def test_a_reader_that_has_enough_is_no_error(control: Script) -> None:
+    """`broker status | true` says nothing on stderr."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "broker.cli", "status"], stdout=write, stderr=subprocess.PIPE, cwd=CHECKOUT, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_the_shells_script(type_: Type, shell: str) -> None:
+    """A script for `broker` that asks it with `_BROKER_COMPLETE`."""
+    said = type_(f"completion {shell}")
+    assert said.code == 0
+    assert f"_BROKER_COMPLETE={shell}_complete" in said.out
+
+
+def completed(spawn: Spawn, words: str) -> set[str]:
+    """Ask as bash does on TAB after `words`."""
+    count = str(len(words.split(" ")) - 1)
+    with spawn("", _BROKER_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=count) as shell:
+        out, _ = shell.communicate(timeout=10)
+    return {line.partition(",")[2] for line in out.split()}
+
+
+def test_commands_options_and_credentials_complete(spawn: Spawn, control: Script) -> None:
+    """Names of credentials come from the running daemon."""
+    assert completed(spawn, "broker sta") == {"start", "status"}
+    assert completed(spawn, "broker status --ch") == {"--check"}
+    assert completed(spawn, "broker token w") == {"work"}
+    assert completed(spawn, "broker export work --format ") == {"env", "json", "headers"}
+
+
+def test_completion_without_a_daemon_is_silent_and_starts_none(spawn: Spawn) -> None:
+    """A TAB changes nothing."""
+    assert completed(spawn, "broker token w") == set()
