@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Final
+from typing import Final, NewType
+
+BaseURL = NewType("BaseURL", str)
+"""A text without `problem`."""
 
 _URL: Final = re.compile(
     r"https?://(?P<host>(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Fa-f:.]+\])"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from broker.config import audience
+from broker.config.audience import BaseURL
 from broker.config.file import read_text
 from broker.config.structs import Config, CredentialConfig, DaemonConfig, SourceConfig
 from broker.config.structure import Reader
@@ -55,7 +55,7 @@ class _Common:
     """The keys that every credential may have, whatever its source."""
 
     source: str
-    audience: tuple[str, ...] = ()
+    audience: tuple[BaseURL, ...] = ()
     min_validity: Duration = _MINUTE
     max_age: Duration | None = None
     idle_after: Duration = _WORKING_DAY
@@ -90,7 +90,7 @@ class _Parser:
         sources = self._sources(sources_table)
         credentials = self._credentials(credentials_table, sources_table, sources, daemon.ttl_max_s)
         default = self._default(top, credentials_table)
-        if "credentials" not in top or credentials_table == {}:
+        if top.get("credentials", {}) == {}:
             self._reader.report(("credentials",), "names no credential; add a table [credentials.NAME]")
         if "endpoints" in top:
             self._reader.report(("endpoints",), f"{_NOT_YET}; remove it")
@@ -179,7 +179,7 @@ class _Parser:
         self, name: str, table: Table, sources_table: Table, sources: dict[str, SourceConfig], ttl_max_s: float
     ) -> CredentialConfig | None:
         keys = ("credentials", name)
-        common = self._common({key: value for key, value in table.items() if key in _COMMON}, keys)
+        common = self._reader.structure({key: table[key] for key in table if key in _COMMON}, _Common, *keys)
         own = {key: value for key, value in table.items() if key not in _COMMON}
         source_name = table.get("source")
         source = self._find_source(source_name, keys, sources_table, sources) if isinstance(source_name, str) else None
@@ -197,13 +197,6 @@ class _Parser:
             ttl_max_s=ttl_max_s,
         )
         return CredentialConfig(name, source.name, settings, timing, common.audience)
-
-    def _common(self, table: Table, keys: tuple[str, ...]) -> _Common | None:
-        common = self._reader.structure(table, _Common, *keys)
-        for index, url in enumerate(common.audience if common else ()):
-            if (problem := audience.problem(url)) is not None:
-                self._reader.report((*keys, "audience"), f"item {index + 1}: {problem}")
-        return common
 
     def _find_source(
         self, name: str, keys: tuple[str, ...], sources_table: Table, sources: dict[str, SourceConfig]
@@ -243,14 +236,12 @@ class _Parser:
                 self._reader.report((*keys, key), unknown_key(key, ()))
 
     def _default(self, top: Table, credentials_table: Table) -> str | None:
-        own = {key: value for key, value in top.items() if key not in _TABLES}
-        read = self._reader.structure(own, _Top, also=_TABLES)
-        if read is None:
-            return None
+        self._reader.structure({key: top[key] for key in top if key not in _TABLES}, _Top, also=_TABLES)
+        named = top.get("default")
         names = [name for name in credentials_table if NAME.fullmatch(name)]
-        if read.default is None:
+        if not isinstance(named, str):
             return names[0] if len(names) == 1 else None
-        if read.default not in names:
+        if named not in names:
             known = f"; known are {', '.join(sorted(names))}" if names else ""
-            self._reader.report(("default",), f"no such credential{near(read.default, names)}{known}")
-        return read.default
+            self._reader.report(("default",), f"no such credential{near(named, names)}{known}")
+        return named

@@ -20,6 +20,7 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn
 
 from broker import durations
+from broker.config import audience
 from broker.config.wording import Problem, not_one_of, place, unknown_key, wrong_type
 from broker.durations import Duration
 
@@ -125,6 +126,14 @@ def _duration(value: Any, _type: Any) -> Duration:  # noqa: ANN401  # cattrs' si
     raise problem
 
 
+def _base_url(value: Any, _type: Any) -> audience.BaseURL:  # noqa: ANN401  # cattrs' signature
+    if type(value) is not str:
+        raise wrong_type(_EXPECTED[str], value)
+    if (problem := audience.problem(value)) is not None:
+        raise Problem(problem)
+    return audience.BaseURL(value)
+
+
 def _table(cls: type, converter: Converter) -> Hook:
     # forbid_extra_keys is given twice: cattrs does not inherit it here
     fill: Hook = make_dict_structure_fn(
@@ -192,6 +201,7 @@ def _converter() -> Converter:
     converter.register_structure_hook(int, _strict(int))
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook(Duration, _duration)
+    converter.register_structure_hook(audience.BaseURL, _base_url)
     return converter
 
 
