@@ -159,6 +159,21 @@ def test_a_wrong_log_level_in_the_environment_is_an_error() -> None:
         read(ONE, BROKER_LOG_LEVEL="debgu")
 
 
+def test_a_settings_class_that_breaks_shows_no_value() -> None:
+    """Even a bug in a source's settings does not spill what stands in the config."""
+
+    @dataclass(frozen=True, slots=True)
+    class Broken:
+        field: str
+
+        def __post_init__(self) -> None:
+            raise TypeError(f"bug with {self.field}")
+
+    types = {"broken": SourceType("broken", NoSettings, Broken, _never)}
+    with pytest.raises(ConfigError, match=r"credentials.one: cannot be used \(TypeError\)$"):
+        parse("[credentials.one]\nsource = 'broken'\nfield = 'fake-secret'", PATH, types, {})
+
+
 def test_every_problem_is_reported_at_once() -> None:
     """One run tells all: nobody mends a config one error at a time."""
     found = problems(
@@ -218,6 +233,7 @@ def test_every_problem_is_reported_at_once() -> None:
         (f"share = {10**400}", "credentials.one.share: expected a smaller number"),
         ("shared = 1", "credentials.one.shared: expected true or false, found an integer"),
         ("shared = 2026-01-01", "credentials.one.shared: expected true or false, found a date or time"),
+        ("audience = [1]", "credentials.one.audience: item 1: expected text, found an integer"),
         ("wait = 1.5", "credentials.one.wait: expected a table, found a decimal number"),
         ("wait = { longst = 1 }", "credentials.one.wait.longst: unknown key; did you mean 'longest'?"),
         ('max_age = "90"', 'credentials.one.max_age: expected a duration such as "90s", "15m" or "8h"'),

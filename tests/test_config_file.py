@@ -11,6 +11,7 @@ import pytest
 from broker.config import read
 from broker.errors import ConfigError
 from broker.sources import TYPES
+from tests.contracts.strangers import give_away
 
 GOOD = b'[credentials.one]\nsource = "demo"\n'
 
@@ -60,13 +61,14 @@ def test_a_file_that_others_can_write_is_refused_until_mended(config: Path, mode
     assert read(config, TYPES, {})
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
-def test_a_file_of_somebody_else_is_refused_also_behind_a_link(config: Path, tmp_path: Path) -> None:
+def test_a_file_of_somebody_else_is_refused_also_behind_a_link(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The check is on the file that was opened, not on the name."""
-    os.chown(config, 12345, -1)
+    stranger = give_away(config, monkeypatch)
     link = tmp_path / "link"
     link.symlink_to(config)
-    assert "belongs to uid 12345" in problem(link)
+    assert f"belongs to uid {stranger}" in problem(link)
 
 
 def test_what_is_no_file_is_refused_and_hangs_nothing(tmp_path: Path) -> None:

@@ -103,7 +103,14 @@ def test_of_several_expiries_the_earliest_counts() -> None:
 )
 def test_an_expiry_that_cannot_be_read_is_an_error(value: object) -> None:
     """Taking it for "never" would serve a dead token; a time without its zone could be off by hours."""
-    assert "field expires_at" in problem({"token": "fake-1", "expires_at": value})
+    answer = {"token": "fake-1", "expires_at": value}
+    assert "field expires_at" in problem(answer)
+    assert "field expires_at" in problem(answer, Shape(expires_field="expires_at"))
+
+
+def test_a_lifetime_beyond_all_dates_is_an_error() -> None:
+    """It could not be shown, and is nonsense."""
+    assert "beyond the year 9999" in problem({"token": "fake-1", "expires_in": expiry.LATEST})
 
 
 @pytest.mark.parametrize("field", [{"expires_in": 0}, {"expires_in": -5}, {"expires_at": NOW - 1}, {"expires_at": 0}])

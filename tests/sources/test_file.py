@@ -22,6 +22,7 @@ from tests.contracts.source_contract import (
     failure,
     token_of,
 )
+from tests.contracts.strangers import give_away
 
 
 class _FileHarness(Harness):
@@ -104,14 +105,13 @@ async def test_a_file_that_others_can_write_is_refused_always(tmp_path: Path, mo
     assert f"chmod go-w {path}" in str(error)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
-async def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+async def test_a_file_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its owner can change it at any time, whatever its mode."""
     path = write(tmp_path / "token", VALUE.encode())
-    os.chown(path, 12345, -1)
+    stranger = give_away(path, monkeypatch)
     error = await failure(FileFetcher(FileSettings(str(path))))
     assert isinstance(error, PermanentFetchError)
-    assert "uid 12345" in str(error)
+    assert f"uid {stranger}" in str(error)
 
 
 async def test_a_fifo_or_folder_is_refused_and_hangs_nothing(tmp_path: Path) -> None:
@@ -197,6 +197,18 @@ async def test_json_without_the_text_asked_for_names_the_field(tmp_path: Path, c
     error = await failure(FileFetcher(FileSettings(str(path), "key")))
     assert "field key" in str(error)
     assert "fake-1" not in str(error)
+
+
+async def test_a_file_that_may_not_be_read_stays_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trying again does not help; a change of the file or its folder is noticed."""
+
+    def denied(*_args: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", denied)
+    error = await failure(FileFetcher(FileSettings(str(tmp_path / "token"))))
+    assert isinstance(error, PermanentFetchError)
+    assert "may not read" in str(error)
 
 
 @pytest.mark.parametrize("path", ["token", "./token", "", "~nobody-has-this-name/x", "/a\0b"])

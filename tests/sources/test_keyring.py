@@ -141,6 +141,29 @@ async def test_a_hung_keyring_does_not_hold_up_another_credential(backend: _Fake
     await asyncio.gather(*hung)
 
 
+async def test_a_system_without_threads_left_is_an_error_and_heals(
+    backend: _FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing stays locked after it."""
+
+    def no_more(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    fetcher = KeyringFetcher(SETTINGS)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more)
+        assert "no more threads" in str(await failure(fetcher))
+    assert (await fetcher.fetch()).parts
+
+
+async def test_a_library_that_is_not_there_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever strips an installation reads what is missing."""
+    monkeypatch.setitem(sys.modules, "keyring", None)
+    error = await failure(KeyringFetcher(SETTINGS))
+    assert isinstance(error, PermanentFetchError)
+    assert "pip install" in str(error)
+
+
 def test_a_process_exits_although_its_keyring_hangs() -> None:
     """`broker stop` works while a keyring waits for a prompt that nobody sees."""
     program = (
