@@ -19,7 +19,7 @@ from typing import Final
 import psutil
 
 from tests.real.installed import BROKER
-from tests.real.process import DEADLINE_S, terminate, wait_until
+from tests.real.process import DEADLINE_S, wait_until
 
 UID: Final = 1234
 SYSTEMD: Final = Path("/lib/systemd/systemd")
@@ -125,7 +125,8 @@ def user_manager(home: Path) -> Iterator[UserManager]:
             wait_until(lambda: manager.run("systemctl", "--user", "show-environment").returncode == 0, "systemd is up")
             yield manager
         finally:
-            terminate(outer)
+            outer.kill()  # it ignores SIGTERM; the kernel ends all of its namespace with it
+            outer.wait()
             _remove_cgroup(home)
 
 

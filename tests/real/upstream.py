@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -130,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _message(body: dict[str, Any]) -> dict[str, Any]:
     usage = {"input_tokens": 1, "output_tokens": 1}
-    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": body.get("model", "")}
+    head = {"id": f"msg_{uuid.uuid4().hex}", "type": "message", "role": "assistant", "model": body.get("model", "")}
     return head | {"content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
 
 
@@ -139,7 +140,12 @@ def _block(body: dict[str, Any]) -> dict[str, Any]:
     said = _last_text(body)
     if said.startswith(TOOL_PREFIX):
         command = said.removeprefix(TOOL_PREFIX)
-        return {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {"command": command, "description": "x"}}
+        return {
+            "type": "tool_use",
+            "id": f"toolu_{uuid.uuid4().hex}",
+            "name": "Bash",
+            "input": {"command": command, "description": "x"},
+        }
     return {"type": "text", "text": ANSWER}
 
 
