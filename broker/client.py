@@ -251,7 +251,7 @@ def document(body: bytes) -> dict[str, Any]:
     """Read an answer that is a JSON object; raise `Unreachable` where it is none."""
     try:
         answer = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unreachable("the daemon's answer is not JSON; is it of this version? run: broker restart") from error
     if not isinstance(answer, dict):
         raise Unreachable("the daemon's answer is not a JSON object; is it of this version? run: broker restart")
@@ -283,8 +283,9 @@ def _events(stream: http.client.HTTPResponse) -> Iterator[Event]:
                 name = value
             elif field == "data":
                 data += value
-            elif not field and not value and name:
-                yield Event(name, document((data or "{}").encode()))
+            elif not field and not value:
+                if name:
+                    yield Event(name, document((data or "{}").encode()))
                 name, data = "", ""
     except (OSError, http.client.HTTPException):
         return

@@ -183,6 +183,7 @@ def _start_detached(client: Client) -> None:
         if time.monotonic() > deadline:
             raise _late(client)
         time.sleep(_POLL_S)
+    child.returncode = 0  # it outlives us: nobody waits for it, and Python shall not warn of that
 
 
 def _wait_until_healthy(client: Client) -> None:

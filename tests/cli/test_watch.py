@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Type
-from tests.fakes.control import Script, credential_status
+from tests.cli.conftest import CHECKOUT, Type
+from tests.fakes.control import Script, credential_status, serving
 
 Spawn = Callable[..., "subprocess.Popen[str]"]
 
@@ -50,6 +54,36 @@ def test_a_reader_that_has_enough_is_no_error(spawn: Spawn, control: Script) -> 
         control.credentials = [credential_status("work", state="stale")]
         assert watching.wait(timeout=10) == 1
         assert watching.stderr.read() == ""
+
+
+def until(terminal: int, wanted: str) -> str:
+    """Read what is drawn on a terminal until `wanted` is there."""
+    drawn = b""
+    while wanted.encode() not in drawn:
+        assert select.select([terminal], [], [], 10)[0], f"no {wanted} in {drawn!r}"
+        drawn += os.read(terminal, 4096)
+    return drawn.decode()
+
+
+def test_a_terminal_is_drawn_anew_as_things_change(folder: Path) -> None:
+    """At once on an event; a daemon that is away is waited for; Ctrl-C leaves the last table and a visible cursor."""
+    master, slave = os.openpty()
+    env = os.environ | {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8", "COLUMNS": "100", "LINES": "30"}
+    with serving(folder / "run" / "broker.sock", Script()) as control:
+        command = [sys.executable, "-m", "broker.cli", "status", "--watch"]
+        watching = subprocess.Popen(command, stdout=slave, stdin=subprocess.DEVNULL, cwd=CHECKOUT, env=env)
+        os.close(slave)
+        assert "▕███████   ▏ 42m" in until(master, "42m")
+        control.credentials = [credential_status("work", state="stale")]
+        control.events.put(("failed", {"credential": "work"}))
+        until(master, "◐ stale")
+    until(master, "no daemon answers")
+    with serving(folder / "run" / "broker.sock", Script()):
+        until(master, "● fresh")
+        watching.send_signal(signal.SIGINT)
+        assert until(master, "\x1b[?25h")
+        assert watching.wait(timeout=10) == 0
+    os.close(master)
 
 
 @pytest.mark.parametrize("line", ["status --watch --check", "status --watch nope"])
