@@ -5,7 +5,7 @@ Pure: from the answer of `GET /v1/status` (INTERFACES) to words. Nothing here kn
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -147,11 +147,6 @@ def details(credential: Document, now: float) -> list[tuple[str, str]]:
         *((str(label), str(value)) for label, value in credential["details"].items()),
     ]
     return [(printable(label), printable(value)) for label, value in facts if value]
-
-
-def names(credentials: Sequence[Document]) -> list[str]:
-    """Name the credentials, as the config does."""
-    return [credential["name"] for credential in credentials]
 
 
 def _share_left(credential: Document) -> float | None:
