@@ -90,13 +90,13 @@ def _is_shared(gid: int) -> bool:
     if gid == 0 or (sys.platform == "darwin" and gid == _MACOS_ADMIN):
         return False
     me = os.geteuid()
+    users = pwd.getpwall()
+    ours = {"root", *(user.pw_name for user in users if user.pw_uid == me)}
     try:
-        names = {"root", pwd.getpwuid(me).pw_name}
-        if set(grp.getgrgid(gid).gr_mem) - names:
-            return True
-    except KeyError:  # no such group or user: nobody knows who is in it
+        listed = set(grp.getgrgid(gid).gr_mem)
+    except KeyError:  # no such group: nobody knows who is in it
         return True
-    return any(user.pw_gid == gid and user.pw_uid not in {0, me} for user in pwd.getpwall())
+    return bool(listed - ours) or any(user.pw_gid == gid and user.pw_uid not in {0, me} for user in users)
 
 
 def _system_uids() -> set[int]:

@@ -115,7 +115,7 @@ def test_a_program_of_somebody_else_is_refused(tool: Path, monkeypatch: pytest.M
     [
         pytest.param((0, ["stranger"], 4711), None, id="root's group may do anything already"),
         pytest.param((50, [], 4711), None, id="Debian's staff, without members"),
-        pytest.param((50, ["root"], 4711), None, id="only root"),
+        pytest.param((50, ["root", "me"], 4711), None, id="only root and me"),
         pytest.param((50, ["stranger"], 4711), "others of group", id="a stranger listed"),
         pytest.param((50, [], 50), "others of group", id="a stranger's primary group"),
         pytest.param((51, [], 4711), "others of group", id="a group nobody knows"),
@@ -132,7 +132,7 @@ def test_a_group_counts_by_its_members(
             raise KeyError(number)
         return grp.struct_group(("fake", "x", number, members))
 
-    me = pwd.getpwuid(os.geteuid())
+    me = pwd.struct_passwd(("me", "x", os.geteuid(), 4712, "", "/", "/bin/sh"))
     stranger = pwd.struct_passwd(("stranger", "x", 4711, primary, "", "/", "/bin/sh"))
     monkeypatch.setattr(grp, "getgrgid", group)
     monkeypatch.setattr(pwd, "getpwall", lambda: [me, stranger])
