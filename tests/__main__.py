@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import IO, Final
 
 from tests import setup_claude_code, setup_debian, setup_python
 from tests.setup_debian import MissingPart
@@ -75,8 +75,8 @@ class Run:
 
     def everything(self, for_pytest: Sequence[str]) -> None:
         """Run all that CI runs; a failing stage does not hide what the later ones have to say."""
-        self.stage("set up Debian packages", lambda: _optional(setup_debian.prepare))
-        self.stage("set up Claude Code", lambda: _optional(setup_claude_code.prepare))
+        self.stage("set up Debian packages", lambda: optional(setup_debian.prepare))
+        self.stage("set up Claude Code", lambda: optional(setup_claude_code.prepare))
         if not self.stage("set up Python", lambda: setup_python.prepare(native_helper=True)):
             return
         for name, command in CHECKS.items():
@@ -103,14 +103,22 @@ class Run:
             _check("coverage", "erase")
         colour = ["--color=yes"] if sys.stdout.isatty() else []
         command = [str(BIN / "python"), *arguments, *colour]
-        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
-            for line in process.stdout or ():
-                print(line, end="", flush=True)
-                self.summary = line.strip() if _SUMMARY.search(line) else self.summary
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+            self.summary = _pass_on(process.stdout)
         if "coverage" in arguments:
             _check("coverage", "combine")
         if process.returncode:
             raise StageFailed(f"repeat with: {_shown(['python', *arguments])}")
+
+
+def _pass_on(output: IO[bytes] | None) -> str:
+    """Show what pytest says, dot by dot; return its summary line."""
+    assert output is not None
+    end = b""
+    while piece := os.read(output.fileno(), 65_536):
+        os.write(sys.stdout.fileno(), piece)
+        end = (end + piece)[-4096:]
+    return next((line for line in reversed(end.decode(errors="replace").splitlines()) if _SUMMARY.search(line)), "")
 
 
 def _check(*command: str) -> None:
@@ -126,7 +134,7 @@ def _shown(command: Sequence[str]) -> str:
     return f"{BIN.relative_to(ROOT)}/{shlex.join(command)}"
 
 
-def _optional(prepare: Callable[[], None]) -> None:
+def optional(prepare: Callable[[], None]) -> None:
     """Let what takes a person to install cost only the tests that need it, except in CI."""
     try:
         prepare()

@@ -29,15 +29,15 @@ def prepare(*, native_helper: bool) -> None:
     made_from = _fingerprint()
     if _STAMP.exists() and _STAMP.read_text() == made_from:
         return
-    _have_ensurepip()
+    have_ensurepip()
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
     env = dict(os.environ) | ({"BROKER_HELPER": "native"} if native_helper else {})
-    pip = [str(BIN / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    pip = [str(BIN / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
     subprocess.run([*pip, "--editable", f"{ROOT}[test]"], env=env, stdin=subprocess.DEVNULL, check=True)
     _STAMP.write_text(made_from)
 
 
-def _have_ensurepip() -> None:
+def have_ensurepip() -> None:
     """Debian splits it off its Python."""
     if importlib.util.find_spec("ensurepip") is not None:
         return

@@ -56,6 +56,11 @@ class UserManager:
         """The environment of a login shell in this user's session."""
         return {"HOME": str(self.home), "XDG_RUNTIME_DIR": RUNTIME_DIR, "PATH": "/usr/local/bin:/usr/bin:/bin"}
 
+    @property
+    def config(self) -> Path:
+        """The broker's config file, where it is by default."""
+        return self.home / ".config" / "broker" / "config.toml"
+
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command inside, as the user."""
         return subprocess.run(
@@ -81,7 +86,11 @@ class UserManager:
 
     def main_pid(self) -> str:
         """Name the daemon's process, as seen inside; "0" when there is none."""
-        return self.systemctl("show", "--property=MainPID", "--value", "broker.service")
+        return self.show("MainPID")
+
+    def show(self, name: str) -> str:
+        """Return one property of the daemon's unit."""
+        return self.systemctl("show", f"--property={name}", "--value", "broker.service")
 
 
 def give(folder: Path) -> None:

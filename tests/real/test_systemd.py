@@ -34,10 +34,9 @@ def manager(need: Need, place: Place, upstream: Upstream) -> Iterator[UserManage
     need(lacking is None, str(lacking))
     place.folder.chmod(0o755)
     with user_manager(place.folder / "home") as started:
-        config = started.home / ".config" / "broker" / "config.toml"
-        config.parent.mkdir(parents=True)
-        config.write_text(minting_config(upstream))
-        config.chmod(0o600)
+        started.config.parent.mkdir(parents=True)
+        started.config.write_text(minting_config(upstream))
+        started.config.chmod(0o600)
         started.install_units()
         yield started
 
@@ -104,21 +103,41 @@ def test_no_helper_fails_over_twenty_restarts_under_load(manager: UserManager) -
     assert failures == [""] * CALLERS
 
 
+@pytest.mark.slow
 def test_a_broken_config_does_not_start_the_daemon_for_ever(manager: UserManager) -> None:
     """The waiting ask would start it again and again: systemd gives up, and says why, instead of burning the CPU."""
-    (manager.home / ".config" / "broker" / "config.toml").write_text("default = \n")
+    manager.config.write_text("default = \n")
     helper = manager.run("env", "BROKER_TIMEOUT_MS=500", str(HELPER), "work")
     assert helper.returncode != 0
     assert helper.stdout == ""
     wait_until(lambda: "failed" in manager.run("systemctl", "--user", "is-active", "broker.socket").stdout, "given up")
 
 
-def test_the_daemon_is_watched(manager: UserManager) -> None:
-    """A daemon whose event loop hangs is replaced: it must keep telling systemd that it is alive."""
+def test_a_daemon_that_hangs_is_replaced(manager: UserManager) -> None:
+    """It tells systemd that it is alive; when it stops doing so, the ask that waits is answered by the next one."""
+    impatient = manager.home / ".config" / "systemd" / "user" / "broker.service.d" / "watchdog.conf"
+    impatient.parent.mkdir()
+    impatient.write_text("[Service]\nWatchdogSec=2s\n")
+    manager.systemctl("daemon-reload")
     manager.systemctl("start", "broker.service")
-    assert manager.systemctl("show", "--property=WatchdogUSec", "--value", "broker.service") == "30s"
-    stamp = manager.systemctl("show", "--property=WatchdogTimestampMonotonic", "--value", "broker.service")
-    assert int(stamp) > 0
+    started, hung = manager.show("WatchdogTimestampMonotonic"), manager.main_pid()
+    wait_until(lambda: manager.show("WatchdogTimestampMonotonic") != started, "the daemon says that it is alive")
+    assert manager.run("kill", "-STOP", hung).returncode == 0
+    assert manager.run(str(HELPER), "work").stdout == "fake-token-1\n"
+    assert manager.main_pid() not in {hung, "0"}
+
+
+def test_a_reload_takes_the_new_config_and_keeps_the_token(manager: UserManager, upstream: Upstream) -> None:
+    """`systemctl --user reload broker`: the same process, the same token, and the new credential beside it."""
+    assert manager.run(str(HELPER), "work").stdout == "fake-token-1\n"
+    pid = manager.main_pid()
+    with manager.config.open("a") as config:
+        config.write('[credentials.other]\nsource = "demo"\nlifetime = "1h"\n')
+    manager.systemctl("reload", "broker.service")
+    wait_until(lambda: manager.run(str(HELPER), "other").stdout.startswith("demo-"), "the new credential is served")
+    assert manager.run(str(HELPER), "work").stdout == "fake-token-1\n"
+    assert manager.main_pid() == pid
+    assert upstream.mint.count == 1
 
 
 def test_the_units_say_nothing_that_systemd_does_not_know(manager: UserManager) -> None:
