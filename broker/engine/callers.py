@@ -7,11 +7,11 @@ may run the same helper as often as it likes. Pure: the process table comes in a
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Final
 
 from broker.clock import Now
@@ -25,7 +25,9 @@ SESSIONS_MAX: Final = 4096
 
 _EARLY_SLACK_S: Final = 1.0
 _SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "busybox", "zsh", "ksh"})
-_CONTROL: Final = frozenset(";&|()`\n")
+_CONTROL: Final = frozenset(";&|()`")
+_COMMAND_MAX: Final = 4096
+_CLAUDE: Final = re.compile(r"(?:.*/)?claude(?:-code|\.exe)?|(?:.*/)?@anthropic-ai/claude-code/.*", re.DOTALL)
 
 Argv = Callable[[int], Sequence[str]]
 """Looks up the arguments of a process by pid; empty where they cannot be read."""
@@ -58,8 +60,12 @@ def _runs_one_command(arguments: Sequence[str]) -> bool:
     """Whether this is `sh -c COMMAND` with a single command: a script that also calls the helper is not."""
     if len(arguments) != 3 or arguments[1] != "-c":  # noqa: PLR2004  # sh, -c, COMMAND
         return False
-    lexer = shlex.shlex(arguments[2], posix=True, punctuation_chars=True)
+    command = arguments[2]
+    if len(command) > _COMMAND_MAX or "\n" in command.strip():
+        return False  # shlex takes seconds for what a hostile process can put there, and a new line for a blank
+    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
+    lexer.commenters = ""  # shlex sees a comment where the shell sees none: x#; y
     try:
         words = list(lexer)
     except ValueError:
@@ -68,20 +74,16 @@ def _runs_one_command(arguments: Sequence[str]) -> bool:
 
 
 def _is_claude(process: Process, argv: Argv) -> bool:
-    if process.name.startswith("claude"):
+    """Whether this is Claude Code itself: by its name, or as `node .../@anthropic-ai/claude-code/cli.js`."""
+    if _CLAUDE.fullmatch(process.name):
         return True
-    return any(_names_claude(argument) for argument in list(argv(process.pid))[:2])
-
-
-def _names_claude(argument: str) -> bool:
-    path = PurePath(argument)
-    return path.name.startswith("claude") or "claude-code" in path.parts
+    return any(_CLAUDE.fullmatch(argument) for argument in argv(process.pid)[:2])
 
 
 @dataclass(slots=True)
 class _Given:
     serial: int
-    at: float
+    at: Now
     ttl_s: float
     changed_at: float | None = None
 
@@ -102,7 +104,8 @@ class History:
         if last is None or last.serial != serial:
             return False
         slack_s = min(_EARLY_SLACK_S, last.ttl_s / 20)  # its clock and ours measure the TTL from different moments
-        if now.mono - last.at >= last.ttl_s - slack_s:
+        # It measures by the time of day, so that a clock set forward ends the TTL too: early is only what both call so.
+        if max(now.mono - last.at.mono, now.wall - last.at.wall) >= last.ttl_s - slack_s:
             return False
         if last.changed_at is not None and now.mono - last.changed_at < DOUBT_S:
             last.changed_at = None
@@ -118,6 +121,6 @@ class History:
             changed_at = now.mono
         else:
             changed_at = last.changed_at
-        self._given[session] = _Given(serial, now.mono, ttl_s, changed_at)
+        self._given[session] = _Given(serial, now, ttl_s, changed_at)
         if len(self._given) > SESSIONS_MAX:
             self._given.popitem(last=False)

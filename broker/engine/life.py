@@ -30,6 +30,12 @@ AHEAD: Final = 1 / 3
 JITTER: Final = 1 / 10
 """Up to this share of the lifetime earlier than that, so that a fleet does not move as one."""
 
+ALIVE_S: Final = 0.1
+"""A token with less life than this when it is received cannot be handed on alive."""
+
+REFUSED_S: Final = 3600.0
+"""How long to warn that the source gave a refused token again: nobody reports that upstream takes it at last."""
+
 
 class Life:
     """The state machine of one credential."""
@@ -45,10 +51,12 @@ class Life:
         self._pace = Pace(random)
         self._peak = Peak()
         self._asked_at: float | None = None
+        self._ordered_at = -math.inf
+        self._rejected = False
+        self._heeding = False
         self._forced_at = -math.inf
         self._forced_gap_s = timing.refresh_interval_min_s
-        self._rejected = False
-        self._refused_again = False
+        self._refused_until = -math.inf
         self._limited_until = -math.inf
 
     # --- what happens -------------------------------------------------------------------------------------------
@@ -97,13 +105,19 @@ class Life:
         """A person wants a new token now: return whether to fetch. Damped, and within the attempts' budget."""
         self._bury(now)
         self._asked_at = now.mono
-        if now.mono < self._forced_at + self.timing.refresh_interval_min_s:
+        if now.mono < self._ordered_at + self.timing.refresh_interval_min_s:
             return False
         self._pace.forgive()
-        return self._begin(now, forced=True)
+        if not self._begin(now):
+            return False
+        self._ordered_at = now.mono
+        return True
 
     def inputs_changed(self, now: Now) -> bool:
-        """The source's inputs are not what they were: return whether to fetch."""
+        """The source's inputs are not those that the last fetch used: return whether to fetch.
+
+        To be told again until a fetch has used them: this one may be refused (one is running, the budget).
+        """
         self._bury(now)
         self._pace.forgive()
         return self.active(now) and self._begin(now)
@@ -115,24 +129,26 @@ class Life:
 
     def fetched(self, now: Now, issued: Issued) -> bool:
         """The fetch gave a token: return whether it is a new one."""
+        self._bury(now)
         lifetime_s = math.inf if issued.expires_at is None else issued.expires_at - now.wall
-        if lifetime_s <= 0:
+        before = self.held
+        same = before is not None and before.issued.same_secret(issued)
+        repeated = before if before is not None and same and not _outlives(issued, before.issued) else None
+        # NaN is no lifetime either. What died once is not revived by a clock that was set back since.
+        if not lifetime_s >= ALIVE_S or (repeated is not None and repeated.dead):
             self.failed(now, Failure(Trouble.TRANSIENT, "the source gave a token that has expired already"))
             return False
         self.fetching = False
         self.failure = None
         self.last_refresh = now
         self.counters.refreshes += 1
-        self._pace.succeeded()
-        before = self.held
-        same = before is not None and before.issued.same_secret(issued)
-        if before is None or not same or before.dead or _outlives(issued, before.issued):
-            self._hold(now, issued, lifetime_s, new=not same)
-            self._pace.progressed()
+        if repeated is not None:
+            self._curtail(now, repeated, issued, lifetime_s)
+            self._pace.repeated(now.mono, lifetime_s)
         else:
-            # The source repeats itself; asking again soon gains nothing before this token is over.
-            self._pace.stalled(now.mono, before.remaining_s(now))
-        self._note_reissue(same=same)
+            self._hold(now, issued, lifetime_s, new=not same)
+            self._pace.gained(now.mono)
+        self._note_reissue(now, same=same)
         return not same
 
     def failed(self, now: Now, failure: Failure) -> None:
@@ -172,7 +188,7 @@ class Life:
         found = []
         if self.failure is not None:
             found.append(Warn("refresh-failing", f"still serving a valid token, but: {self.failure.message}"))
-        if self._refused_again:
+        if now.mono < self._refused_until:
             found.append(Warn("upstream-refuses", "upstream refuses this key and the source gives the same one again"))
         elif self._rejected:
             found.append(
@@ -195,33 +211,37 @@ class Life:
         if self._rejected and self._may_force(now):
             return math.inf
         short = held.remaining_s(now) < min(required_s, (1 - YOUNG) * held.lifetime_s)
-        old = held.age_s(now) >= (self.timing.max_age_s or math.inf)
-        return BRIEF_WAIT_S if short or old else 0.0
+        old = held.lifetime_s == math.inf and held.age_s(now) >= (self.timing.max_age_s or math.inf)
+        return BRIEF_WAIT_S if (short or old) and now.mono >= self._pace.stalled_until else 0.0
 
-    def _begin(self, now: Now, *, forced: bool = False) -> bool:
+    def _begin(self, now: Now) -> bool:
         if self.fetching or not self._pace.allows(now.mono):
             return False
-        if forced or self._rejected:
+        if self._rejected and self._may_force(now):
             self._forced_at = now.mono
+        self._heeding = self._rejected
         self._pace.began(now.mono)
         self.fetching = True
         return True
 
     def _due_at(self, now: Now) -> float:
-        """When the token in hand is to be replaced (`mono`), as far as the pace of attempts allows; inf: never."""
-        held = self.held
-        if held is None or held.dead:
-            due = now.mono
-        elif self._rejected:
-            due = self._forced_at + self._forced_gap_s
-        elif held.lifetime_s < math.inf:
-            ahead_s = max(AHEAD * held.lifetime_s, self._peak.value(now.mono)) + held.jitter_s
-            due = now.mono + held.remaining_s(now) - min(ahead_s, (1 - YOUNG) * held.lifetime_s)
-        elif self.timing.max_age_s is not None:
-            due = held.received.mono + self.timing.max_age_s - held.jitter_s
-        else:
-            due = math.inf
+        """When a fetch is to begin by itself (`mono`), as far as the pace of attempts allows; inf: never."""
+        due = max(self._replace_at(now), self._pace.stalled_until, self._pace.calm_until)
+        if self._rejected:
+            due = min(due, self._forced_at + self._forced_gap_s)
         return max(due, self._pace.next_at)
+
+    def _replace_at(self, now: Now) -> float:
+        """When the token in hand is to be replaced, were the source always ready; inf: never."""
+        held = self.held
+        if held is None or held.dead or (self.failure is not None and not self._rejected):
+            return now.mono  # whatever the failed fetch was for is still wanted
+        if held.lifetime_s < math.inf:
+            ahead_s = max(AHEAD * held.lifetime_s, self._peak.value(now.mono)) + held.jitter_s
+            return now.mono + held.remaining_s(now) - min(ahead_s, (1 - YOUNG) * held.lifetime_s)
+        if self.timing.max_age_s is not None:
+            return held.received.mono + self.timing.max_age_s - held.jitter_s
+        return math.inf
 
     def _may_force(self, now: Now) -> bool:
         return now.mono >= self._forced_at + self._forced_gap_s and self._pace.allows(now.mono)
@@ -245,13 +265,20 @@ class Life:
         jitter_s = self._random.random() * JITTER * spread_s
         self.held = Held(issued, serial + 1 if new else serial, now, lifetime_s, jitter_s)
 
-    def _note_reissue(self, *, same: bool) -> None:
+    def _curtail(self, now: Now, held: Held, issued: Issued, lifetime_s: float) -> None:
+        """The source repeats itself: believe it where it says that the token dies sooner."""
+        self.held = replace(held, issued=issued, lifetime_s=min(held.lifetime_s, held.age_s(now) + lifetime_s))
+
+    def _note_reissue(self, now: Now, *, same: bool) -> None:
         """After a rejection: is it mended, or does the source give the refused key again (then ask it less)?"""
-        if same and (self._rejected or self._refused_again):
-            self._refused_again = True
-            self._forced_gap_s = min(2 * self._forced_gap_s, max(Pace.CAP_S, self.timing.refresh_interval_min_s))
+        if same and self._rejected:
+            if not self._heeding:
+                return  # the fetch began before the refusal, and says nothing about it
+            self._refused_until = now.mono + REFUSED_S
+            gap_s = 2 * max(self._forced_gap_s, Pace.REMEMBER_S)
+            self._forced_gap_s = min(gap_s, max(Pace.CAP_S, self.timing.refresh_interval_min_s))
         elif not same:
-            self._refused_again = False
+            self._refused_until = -math.inf
             self._forced_gap_s = self.timing.refresh_interval_min_s
         self._rejected = False
 

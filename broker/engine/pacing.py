@@ -14,7 +14,7 @@ class Pace:
     FIRST_S: ClassVar[float] = 5.0
     CAP_S: ClassVar[float] = 300.0
     REMEMBER_S: ClassVar[float] = 1.0
-    """A failure is remembered at least so long, so that a hundred callers make no hundred attempts."""
+    """What an attempt came to is remembered at least so long, so that a hundred callers make no hundred attempts."""
     RETRY_AFTER_MAX_S: ClassVar[float] = 3600.0
     """A source that asks for more patience than this is asked again all the same."""
     BUDGET: ClassVar[int] = 12
@@ -24,8 +24,10 @@ class Pace:
         self._random = random
         self._attempts: deque[float] = deque(maxlen=self.BUDGET)
         self._failures = 0
-        self._stalls = 0
+        self._repeats = 0
         self._not_before = -math.inf
+        self.stalled_until = -math.inf
+        self.calm_until = -math.inf
         self.final = False
 
     @property
@@ -43,21 +45,17 @@ class Pace:
         """An attempt is made."""
         self._attempts.append(at)
 
-    def succeeded(self) -> None:
-        """The source works: forget its failures."""
-        self._attempts.clear()
-        self._failures = 0
-        self._not_before = -math.inf
-        self.final = False
-
-    def stalled(self, at: float, remaining_s: float) -> None:
-        """The source gave what we had: ask ever more seldom, but again at once when that is over."""
-        self._not_before = at + min(self._step_s(self._stalls), max(0.0, remaining_s))
-        self._stalls += 1
-
-    def progressed(self) -> None:
+    def gained(self, at: float) -> None:
         """The source gave something new."""
-        self._stalls = 0
+        self._succeeded(at)
+        self._repeats = 0
+        self.stalled_until = -math.inf
+
+    def repeated(self, at: float, remaining_s: float) -> None:
+        """The source gave what we had: ask ever more seldom for a better one, and more often again towards its end."""
+        self._succeeded(at)
+        self.stalled_until = at + min(self._step_s(self._repeats), max(self.REMEMBER_S, remaining_s / 2))
+        self._repeats += 1
 
     def failed(self, at: float, *, retry_after_s: float, final: bool) -> None:
         """An attempt failed; `final`: trying again by itself makes no sense."""
@@ -72,6 +70,13 @@ class Pace:
         self._not_before = -math.inf
         self.final = False
 
+    def _succeeded(self, at: float) -> None:
+        self._attempts.clear()
+        self._failures = 0
+        self._not_before = -math.inf
+        self.calm_until = at + self.REMEMBER_S
+        self.final = False
+
     def _step_s(self, number: int) -> float:
         return min(self.CAP_S, self.FIRST_S * 2.0 ** min(number, 16))
 
@@ -80,10 +85,10 @@ class Pace:
 
 
 class Peak:
-    """The largest value of the last hour, kept in slots of five minutes."""
+    """The largest value of the last hour, kept in slots of five minutes: twelve, and the one under way."""
 
     SLOT_S: ClassVar[float] = 300.0
-    SLOTS: ClassVar[int] = 12
+    SLOTS: ClassVar[int] = 13
 
     def __init__(self) -> None:
         self._slots: deque[tuple[int, float]] = deque(maxlen=self.SLOTS)
