@@ -31,21 +31,23 @@ static const char *const passed[] = {
 enum { PASSED = sizeof passed / sizeof passed[0] };
 
 /* The folder of our own executable, without a closing slash; `broker` is beside us. */
-static void own_folder(char folder[PATH_MAX])
+static const char *own_folder(void)
 {
+    static char path[PATH_MAX];
 #ifdef __APPLE__
     char found[PATH_MAX];
     uint32_t size = sizeof found;
-    bool known = _NSGetExecutablePath(found, &size) == 0 && realpath(found, folder) != NULL;
+    bool known = _NSGetExecutablePath(found, &size) == 0 && realpath(found, path) != NULL;
 #else
-    ssize_t length = readlink("/proc/self/exe", folder, PATH_MAX - 1);
+    ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);
     bool known = length > 0;
-    folder[known ? length : 0] = '\0';
+    path[known ? length : 0] = '\0';
 #endif
-    char *slash = known ? strrchr(folder, '/') : NULL;
+    char *slash = known ? strrchr(path, '/') : NULL;
     if (slash == NULL)
         fail(EX_UNAVAILABLE, "no daemon listens, and /proc does not say where broker is; run: broker start");
     *slash = '\0';
+    return path;
 }
 
 static void close_from(unsigned first)
@@ -105,8 +107,7 @@ static pid_t run_broker_start(const char *folder)
 
 static _Noreturn void fail_to_start(const struct settings *settings, int exit_code)
 {
-    char folder[PATH_MAX];
-    own_folder(folder);
+    const char *folder = own_folder();
     if (exit_code == 0)
         fail(EX_UNAVAILABLE, "%s/broker start went well, but no daemon listens on %s; see: broker status", folder,
              settings->socket);
@@ -118,8 +119,8 @@ static _Noreturn void fail_to_start(const struct settings *settings, int exit_co
 /* The note tells the helpers that waited for the same start how it ended, so that they do not try in turn. */
 static void write_note(int lock, int exit_code)
 {
-    char note[NOTE_LENGTH + 1];
-    snprintf(note, sizeof note, "%020lld %03d\n", now_ms(), exit_code);
+    char note[NOTE_LENGTH + 8];
+    snprintf(note, sizeof note, "%020lld %03u\n", now_ms(), (unsigned)exit_code % 1000U);
     if (pwrite(lock, note, NOTE_LENGTH, 0) != NOTE_LENGTH && ftruncate(lock, 0) != 0)
         return; /* without a note the others try for themselves */
 }
@@ -158,9 +159,7 @@ static int start_under_lock(const struct settings *settings, int lock)
     if (connection >= 0)
         return connection;
     heed_note(settings, lock);
-    char folder[PATH_MAX];
-    own_folder(folder);
-    pid_t child = run_broker_start(folder);
+    pid_t child = run_broker_start(own_folder());
     long long give_up_ms = LLONG_MAX;
     int exit_code = -1;
     for (int pause_ms = PAUSE_FIRST_MS;; rest(settings, &pause_ms)) {

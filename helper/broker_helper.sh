@@ -12,7 +12,7 @@ folder=${self%/*}
 # from PATH: a project's settings could have planted it.
 python=$folder/python3
 { read -r line <"$folder/broker"; } 2>/dev/null
-case $line in '#!/'*python*) python=${line#??} ;; esac
+case $line in '#!/'*python*) python=${line#??} python=${python%% *} ;; esac # some add flags there
 [ -x "$python" ] || {
     echo "broker-helper: $python is no Python any more; reinstall claude-credential-broker" >&2
     exit 69
