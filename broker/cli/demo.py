@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from typing import Any, Final
 
 import click
+from rich.live import Live
+from rich.text import Text
 
 from broker.cli.arguments import examples
 from broker.cli.output import span
 from broker.cli.stage import Stage, set_up, wait_until
-from broker.cli.table import Look
+from broker.cli.table import stdout
 from broker.cli.view import bar
 from broker.errors import BrokerError
 
@@ -90,7 +91,9 @@ def warm(stage: Stage) -> str:
 def ahead(stage: Stage) -> str:
     """Ahead of time: the token is replaced before it is short, with nobody asking."""
     before = _status(stage, "demo")
-    _hold(wait_until(lambda: _count_down(stage, before), before["lifetime_s"]), "no refresh came by itself")
+    with Live(console=stdout(), transient=True, auto_refresh=False) as live:
+        refreshed = wait_until(lambda: _count_down(stage, before, live), before["lifetime_s"])
+    _hold(refreshed, "no refresh came by itself")
     after = _status(stage, "demo")
     _hold(after["served"] == before["served"], "nobody should have asked meanwhile")
     _hold(after["fingerprint"] != before["fingerprint"], "a new token was expected")
@@ -148,29 +151,25 @@ STEPS: Final[tuple[Callable[[Stage], str], ...]] = (issue, warm, ahead, crowd, r
 
 
 def _step(number: int, step: Callable[[Stage], str], stage: Stage) -> None:
-    look = Look.of_stdout()
     title, _, claim = (step.__doc__ or "").strip().partition(": ")
     _say("")
-    _say(f"{look.paint(f'{number}  {title}', bold=True)}: {claim}")
+    _say((f"{number}  {title}", "bold"), f": {claim}")
     try:
         result = step(stage)
     except BrokerError as error:
         raise DemoFailed(f"demo, step {number} ({title.lower()}): {error}") from error
-    mark = "✓" if look.unicode else "ok"
-    _say(f"   {look.paint(mark, 'green')} {result}")
+    _say(("   ok " if stdout().options.ascii_only else "   ✓ ", "green"), result)
 
 
-def _count_down(stage: Stage, before: dict[str, Any]) -> bool:
+def _count_down(stage: Stage, before: dict[str, Any], live: Live) -> bool:
     """Whether the refresh has happened; on a terminal, show the life that runs out meanwhile."""
     now = _status(stage, "demo")
-    done: bool = now["refreshes"] > before["refreshes"]
-    look = Look.of_stdout()
-    if look.bars and look.unicode:
-        left_s = now["expires_in_s"] or 0
-        drawn = look.paint(f"▕{bar(left_s / now['lifetime_s'])}▏", "green")
-        click.echo("\r\x1b[K" if done else f"\r\x1b[K   {drawn} {span(left_s)}", nl=False)
-        sys.stdout.flush()
-    return done
+    left_s = now["expires_in_s"] or 0
+    if not live.console.options.ascii_only:
+        live.update(
+            Text.assemble("   ", (f"▕{bar(left_s / now['lifetime_s'])}▏", "green"), f" {span(left_s)}"), refresh=True
+        )
+    return bool(now["refreshes"] > before["refreshes"])
 
 
 def _status(stage: Stage, name: str) -> dict[str, Any]:
@@ -191,6 +190,5 @@ def _ms(seconds: float) -> str:
     return f"{seconds * 1000:.1f} ms" if seconds < 0.01 else f"{seconds * 1000:.0f} ms"  # noqa: PLR2004  # three digits do
 
 
-def _say(line: str) -> None:
-    click.echo(line)
-    sys.stdout.flush()
+def _say(*parts: str | tuple[str, str]) -> None:
+    stdout().print(Text.assemble(*parts), soft_wrap=True)

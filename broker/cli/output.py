@@ -1,10 +1,9 @@
-"""What the commands share in what they print: spans of time, safe text, colour or not."""
+"""What the commands share in what they print: spans of time, safe text, for a person or a program."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from typing import Final
 
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
@@ -32,17 +31,3 @@ def printable(text: str) -> str:
 def on_terminal() -> bool:
     """Whether stdout is a terminal that can place a cursor."""
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def wants_colour(env: Mapping[str, str] = os.environ) -> bool:
-    """Whether colour is welcome: on a terminal, unless NO_COLOR is set to anything (no-color.org)."""
-    return on_terminal() and not env.get("NO_COLOR")
-
-
-def speaks_unicode() -> bool:
-    """Whether stdout can show the bars and glyphs."""
-    try:
-        "●◐○✗▕█▏↻".encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True

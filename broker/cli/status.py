@@ -79,12 +79,11 @@ def _same_version() -> Iterator[None]:
 def _drawn(found: Mapping[str, Any], name: str | None, *, as_json: bool) -> str:
     if as_json:
         return ""
-    from broker.cli import table  # noqa: PLC0415  # not for --json and --check
+    from broker.cli import table  # noqa: PLC0415  # rich is not for --json and --check
 
-    look = table.Look.of_stdout()
-    if name is None:
-        return table.draw(found, look, time.time())
-    return table.draw_one(found, found["credentials"][0], look, time.time())
+    console = table.stdout()
+    draw = table.overview if name is None else table.detail
+    return table.rendered(draw(found, console, time.time()), console)
 
 
 def _unknown(error: BrokerError, *, as_json: bool, checking: bool) -> int:
@@ -98,7 +97,7 @@ def _unknown(error: BrokerError, *, as_json: bool, checking: bool) -> int:
 def _watch(client: Client, name: str | None, *, as_json: bool, checking: bool) -> int:
     if checking:
         raise BadRequest("--check answers once and --watch never ends; choose one")
-    from broker.cli import watch  # noqa: PLC0415  # rich is only for this
+    from broker.cli import watch  # noqa: PLC0415  # nor are threads and rich's live display
 
     watch.follow(client, lambda answer: narrow(answer, name), as_json=as_json)
     return 0

@@ -15,6 +15,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
+from rich.console import RenderableType
+from rich.live import Live
+from rich.text import Text
 
 from broker.cli import table, view
 from broker.cli.output import on_terminal, printable
@@ -64,17 +67,13 @@ def _listen(client: Client, changed: threading.Event) -> None:
 
 
 def _live(first: Document, following: Callable[[], Document | str]) -> None:
-    from rich.console import Console  # noqa: PLC0415  # a pipe needs none of it
-    from rich.live import Live  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    console = table.stdout()
 
-    def drawn(document: Document | str) -> Text:
-        look = table.Look.of_stdout()
+    def drawn(document: Document | str) -> RenderableType:
         if isinstance(document, str):
-            return Text.from_ansi(look.paint(printable(document), "red"))
-        return Text.from_ansi(table.draw(document, look, time.time()), no_wrap=True, overflow="crop")
+            return Text(printable(document), "red")
+        return table.overview(document, console, time.time())
 
-    console = Console(no_color=not table.Look.of_stdout().colour, highlight=False)
     with Live(drawn(first), console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
         while True:
             live.update(drawn(following()), refresh=True)

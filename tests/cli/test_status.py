@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from broker.cli import table, view
 from broker.cli.check import judge
 from tests.cli.conftest import CHECKOUT, Type
 from tests.fakes.control import Script, credential_status
 
-TERMINAL = table.Look(colour=True, bars=True, width=100)
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 
 
@@ -30,13 +32,23 @@ def document(*credentials: dict[str, object], **daemon: object) -> dict[str, obj
     return Script(credentials=list(credentials), daemon=dict(daemon)).status("/run/b.sock")
 
 
+def drawn(document: dict[str, object], width: int = 100, encoding: str = "utf-8") -> str:
+    """Draw a status as a terminal of this width and encoding shows it."""
+    screen = io.TextIOWrapper(io.BytesIO(), encoding)
+    console = Console(
+        file=screen, force_terminal=True, color_system="standard", width=width, _environ={}, highlight=False
+    )
+    return table.rendered(table.overview(document, console, NOW), console)
+
+
 def test_a_pipe_gets_plain_aligned_text(type_: Type, control: Script, folder: Path) -> None:
-    """No colour, no bar: one line per credential, what is wrong with it below."""
+    """No colour, no bar, nothing wrapped: one line per credential, and below them what is wrong, by name."""
+    long = "HTTP 503 from the source, " + "which is a long story " * 20 + "indeed"
     control.daemon["pid"] = 7
     control.credentials = [
         quiet("work"),
         quiet("personal", source="keyring", expires_in_s=None, lifetime_s=None, served=3, refreshes=1),
-        quiet("aws", state="stale", expires_in_s=130, refreshing=True, last_error="HTTP 503 from the source"),
+        quiet("aws", state="stale", expires_in_s=130, refreshing=True, last_error=long),
     ]
     said = type_("status")
     assert (said.code, said.err) == (0, "")
@@ -44,45 +56,80 @@ def test_a_pipe_gets_plain_aligned_text(type_: Type, control: Script, folder: Pa
         f"broker 0.1.0 · pid 7 · up 3h 12m · helper native · persist off\n"
         f"{folder}/run/broker.sock\n"
         "\n"
-        "CREDENTIAL  SOURCE   STATE               LEFT       SERVED  REFRESHES\n"
-        "work        corp     fresh               42m         1,204         31\n"
-        "personal    keyring  fresh               no expiry       3          1\n"
-        "aws         corp     stale (refreshing)  2m 10s      1,204         31\n"
-        "  ╰ HTTP 503 from the source\n"
+        "CREDENTIAL  SOURCE   STATE               LEFT       NEXT REFRESH  SERVED  REFRESHES\n"
+        "work        corp     fresh               42m                       1,204         31\n"
+        "personal    keyring  fresh               no expiry                     3          1\n"
+        "aws         corp     stale (refreshing)  2m 10s                    1,204         31\n"
+        "\n"
+        f"aws  {long}\n"
     )
+
+
+def test_a_daemons_warning_stands_below_its_credentials(type_: Type, control: Script) -> None:
+    """With its code, for a search; also where there is nothing else to show."""
+    control.daemon["warnings"] = [{"code": "old-helper", "message": "the helper is of another version"}]
+    control.credentials = []
+    lines = type_("status").out.splitlines()
+    assert lines[3] == "no credentials in the config; see: broker config show"
+    assert lines[-1] == "broker  the helper is of another version (old-helper)"
 
 
 def test_a_terminal_gets_state_by_colour_word_and_glyph_and_life_as_a_bar() -> None:
     """Nobody has to see colours to read it."""
-    drawn = table.draw(document(quiet("work"), quiet("old", state="expired", expires_in_s=0)), TERMINAL, NOW)
-    assert "\x1b[32m● fresh\x1b[0m" in drawn
-    assert "▕███████   ▏ 42m" in drawn
-    assert "\x1b[31m✗ expired\x1b[0m" in drawn
-    assert "▕          ▏ expired" in drawn
+    shown = drawn(document(quiet("work"), quiet("old", state="expired", expires_in_s=0)))
+    assert re.search(r"\x1b\[32m● fresh *\x1b\[0m", shown)
+    assert "▕███████   ▏ 42m" in shown
+    assert re.search(r"\x1b\[31m✗ expired *\x1b\[0m", shown)
+    assert "▕          ▏ expired" in shown
 
 
-def test_a_narrow_terminal_loses_columns_not_alignment() -> None:
-    """The counts go first; the name and the state stay."""
-    narrow = table.Look(bars=True, width=50)
-    lines = table.draw(document(credential_status("work")), narrow, NOW).splitlines()
-    heading = next(line for line in lines if line.startswith("CREDENTIAL"))
-    assert heading.split() == ["CREDENTIAL", "STATE", "LEFT"]
-    assert all(len(line) <= 50 for line in lines[lines.index(heading) :])
+@pytest.mark.parametrize(
+    ("width", "titles"),
+    [
+        (100, ["CREDENTIAL", "SOURCE", "STATE", "LEFT", "NEXT", "REFRESH", "SERVED", "REFRESHES"]),
+        (72, ["CREDENTIAL", "SOURCE", "STATE", "LEFT", "NEXT", "REFRESH", "SERVED"]),
+        (60, ["CREDENTIAL", "STATE", "LEFT", "NEXT", "REFRESH"]),
+        (45, ["CREDENTIAL", "STATE", "LEFT"]),
+    ],
+)
+def test_a_narrow_terminal_loses_columns_not_alignment(width: int, titles: list[str]) -> None:
+    """The counts go first; the name, the state and the life left stay, each credential on one line."""
+    lines = _plain(drawn(document(credential_status("work"), credential_status("日本")), width)).splitlines()
+    heading, work, japan = lines[-3:]
+    assert heading.split() == titles
+    assert max(len(line) for line in lines) <= width
+    # A Japanese character is two columns wide.
+    assert heading.index("STATE") == work.index("●") == japan.index("●") + 2
+
+
+def test_what_is_wrong_is_wrapped_beside_the_name() -> None:
+    """Nothing of it is cut off, whatever the width."""
+    said = "a source that has much to say about why it cannot do what it is there for"
+    first, *more = _plain(drawn(document(quiet("work", last_error=said)), 40)).rpartition("\n\n")[2].splitlines()
+    assert first.startswith("work  a source")
+    assert all(line.startswith(" " * 6) for line in more)
+    assert [*first.split()[1:], *" ".join(more).split()] == said.split()
 
 
 def test_a_terminal_without_unicode_gets_ascii() -> None:
-    """Glyphs, bars and rules have a plain form."""
-    plain = table.Look(bars=True, unicode=False, width=100)
-    drawn = table.draw(document(quiet("work", state="failing", last_error="no answer")), plain, NOW)
-    assert drawn.isascii()
-    assert "[#######   ] 42m" in drawn
+    """Glyphs, bars and rules have a plain form, in which a little left never looks like nothing either."""
+    shown = drawn(
+        document(quiet("work", state="failing", last_error="no answer"), quiet("late", expires_in_s=1)),
+        encoding="ascii",
+    )
+    assert shown.isascii()
+    assert "[#######   ] 42m" in shown
+    assert "[#         ] 1s" in shown
 
 
-def test_an_error_text_cannot_steer_the_terminal() -> None:
-    """A source's message is somebody else's text: escape sequences in it are shown, not obeyed."""
-    drawn = table.draw(document(quiet("work", last_error="\x1b]0;owned\x07\x1b[2Jgone")), table.Look(), NOW)
-    assert "\x1b" not in drawn
-    assert "\x07" not in drawn
+@pytest.mark.parametrize("shown_by", ["status", "status work"])
+def test_an_error_text_cannot_steer_the_terminal(type_: Type, control: Script, shown_by: str) -> None:
+    """A source's message is somebody else's text: escape sequences and markup in it are shown, not obeyed."""
+    control.credentials = [quiet("work", last_error="\x1b]0;owned\x07\x1b[2J[red]gone[/red] :smile:")]
+    shown = type_(shown_by).out
+    assert "\x1b" not in shown
+    assert "\x07" not in shown
+    assert "[red]gone[/red] :smile:" in shown
 
 
 def test_the_next_refresh_is_told_as_time_to_go() -> None:
@@ -193,15 +240,17 @@ def test_an_answer_of_another_version_is_no_traceback(type_: Type, control: Scri
     )
 
 
-def test_status_loads_nothing_heavy(control: Script) -> None:
-    """It answers within 150 ms only if the daemon's libraries stay out."""
-    program = "import sys; from broker.cli import main; main(['status']); print(*sys.modules, file=sys.stderr)"
+@pytest.mark.parametrize(("line", "rich"), [("status", True), ("status --json", False), ("status --check", False)])
+def test_status_loads_nothing_heavy(control: Script, line: str, *, rich: bool) -> None:
+    """It answers within 150 ms only if the daemon's libraries stay out, and rich where no table is drawn."""
+    program = f"import sys; from broker.cli import main; main({line.split()}); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=CHECKOUT, env=os.environ
     )
     loaded = set(done.stderr.split())
-    assert "broker.cli.table" in loaded
-    assert not loaded & {"aiohttp", "asyncio", "cattrs", "rich", "keyring", "broker.daemon", "broker.config"}
+    assert ("rich" in loaded) is rich
+    assert "rich.live" not in loaded
+    assert not loaded & {"aiohttp", "asyncio", "cattrs", "keyring", "broker.daemon", "broker.config"}
 
 
 def on_a_terminal(line: str, **env: str) -> str:
@@ -213,7 +262,7 @@ def on_a_terminal(line: str, **env: str) -> str:
         stdin=subprocess.DEVNULL,
         cwd=CHECKOUT,
         env=os.environ | {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"} | env,
-    ):
+    ) as drawing:
         os.close(slave)
         drawn = b""
         try:
@@ -222,7 +271,8 @@ def on_a_terminal(line: str, **env: str) -> str:
         except OSError:  # Linux's way to say that the other end is closed
             pass
     os.close(master)
-    return drawn.decode()
+    assert drawing.returncode == 0
+    return drawn.decode(env.get("PYTHONIOENCODING", "utf-8"))
 
 
 def test_colour_only_where_it_is_welcome(control: Script) -> None:
@@ -230,5 +280,28 @@ def test_colour_only_where_it_is_welcome(control: Script) -> None:
     assert "\x1b[32m● fresh" in on_a_terminal("status")
     without = on_a_terminal("status", NO_COLOR="1")
     assert "● fresh" in without
-    assert "\x1b" not in without
-    assert "●" not in on_a_terminal("status", TERM="dumb")
+    assert "▕███████   ▏ 42m" in without
+    assert not re.search(r"\x1b\[[0-9;]*[349]\d", without), "weight is no colour (no-color.org), but red is"
+    dumb = on_a_terminal("status", TERM="dumb")
+    assert "●" not in dumb
+    assert "\x1b" not in dumb
+
+
+def test_a_pipe_gets_no_colour_whatever_the_environment_says(
+    spawn: Callable[..., subprocess.Popen[str]], control: Script
+) -> None:
+    """What a script reads does not depend on a variable that some CI sets."""
+    with spawn("status", FORCE_COLOR="1", COLUMNS="20", TERM="xterm-256color") as status:
+        out, _ = status.communicate(timeout=10)
+    assert "\x1b" not in out
+    assert re.search("^work +corp +fresh +42m ", out, re.MULTILINE)
+
+
+def test_a_name_that_the_terminal_cannot_show_is_no_traceback(control: Script) -> None:
+    """It is shown as question marks."""
+    control.credentials = [quiet("日本")]
+    assert re.search(r"\?\? +corp +fresh ", _plain(on_a_terminal("status", PYTHONIOENCODING="latin-1", COLUMNS="100")))
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
