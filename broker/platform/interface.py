@@ -38,18 +38,14 @@ class Platform(Protocol):
 
 
 def ancestry(platform: Platform, pid: int, depth: int) -> list[Process]:
-    """Return the process and its parents, nearest first, at most `depth` of them; empty if it is not certain.
+    """Return the process and its parents, nearest first, at most `depth` of them; empty if it is gone.
 
-    The first one is read again last: were its pid handed on to another process meanwhile, the chain would be
-    a stranger's.
+    A pid can be handed on to another process at any time: compare the first one with `platform.process(pid)`
+    after all else that is to be known about the chain, or it may be a stranger's.
     """
-    first = platform.process(pid) if pid > 0 else None
-    if first is None:
-        return []
-    chain = [first]
-    while len(chain) < depth and chain[-1].parent > 1:
-        parent = platform.process(chain[-1].parent)
-        if parent is None:
-            break
-        chain.append(parent)
-    return chain if platform.process(pid) == first else []
+    process = platform.process(pid) if pid > 0 else None
+    chain: list[Process] = []
+    while process is not None and len(chain) < depth:
+        chain.append(process)
+        process = platform.process(process.parent) if process.parent > 1 else None
+    return chain

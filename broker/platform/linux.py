@@ -16,6 +16,8 @@ from broker.platform.interface import Peer
 _UCRED: Final = struct.Struct("iII")  # pid, uid, gid: unix(7), struct ucred
 _PR_SET_DUMPABLE: Final = 4  # prctl(2)
 _READ_MAX: Final = 1 << 20
+_READ_FIRST: Final = 4096
+"""Nearly always all there is; a buffer of the whole limit would cost more than the reading."""
 
 
 class Linux:
@@ -59,7 +61,8 @@ def _read(path: str, limit: int) -> bytes:
     except OSError:
         return b""
     try:
-        return os.read(descriptor, limit)
+        start = os.read(descriptor, min(_READ_FIRST, limit))
+        return start if len(start) < _READ_FIRST else start + os.read(descriptor, limit - _READ_FIRST)
     except OSError:  # the process ended between the two calls
         return b""
     finally:

@@ -144,10 +144,12 @@ class Broker:
     def _session(self, caller: Caller) -> Session | None:
         if caller.from_tool:
             return None
-        session = session_of(ancestry(self._platform, caller.peer.pid, _CHAIN), self._platform.arguments)
+        chain = ancestry(self._platform, caller.peer.pid, _CHAIN)
+        session = session_of(chain, self._platform.arguments)
         if session is None or self._platform.has_variable(caller.peer.pid, "CLAUDECODE"):
             return None  # a status line, hook or tool of Claude Code's may ask as often as it likes
-        return session
+        # Last of all: were the pid handed on to another process meanwhile, this would be a stranger's session.
+        return session if self._platform.process(caller.peer.pid) == chain[0] else None
 
 
 async def _close_when_settled(dropped: Iterable[_Entry], unused: Iterable[_Opened]) -> None:

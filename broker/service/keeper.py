@@ -98,8 +98,10 @@ class Keeper:
 
     def inputs_changed(self) -> None:
         """Fetch anew, as the source's inputs are not those of the last fetch."""
-        if self.life.inputs_changed(self._clock.now()):
+        now = self._clock.now()
+        if self.life.inputs_changed(now):
             self._launch()
+        self._schedule(now)
 
     def fingerprint(self, held: Held) -> str:
         """Name the token without showing it."""
@@ -118,8 +120,12 @@ class Keeper:
         """Stop for good, a running fetch included."""
         self.retire()
         if self._flight is not None:
-            self._flight.cancel()
-            await asyncio.wait({self._flight})
+            flight = self._flight
+            flight.cancel()
+            await asyncio.wait({flight})
+        if self.life.fetching:  # it was cancelled before its first step
+            self._flight = None
+            self._failed(Failure(Trouble.TRANSIENT, "the fetch was interrupted"))
 
     async def settled(self) -> None:
         """Wait until no fetch is running."""
@@ -200,8 +206,8 @@ class Keeper:
                 return Failure(Trouble.LOGIN, message)
             case PermanentFetchError():
                 return Failure(Trouble.PERMANENT, message)
-            case TransientFetchError(retry_after_s=float() as retry_after_s):
-                return Failure(Trouble.TRANSIENT, message, retry_after_s)
+            case TransientFetchError():
+                return Failure(Trouble.TRANSIENT, message, error.retry_after_s or 0.0)
         return Failure(Trouble.TRANSIENT, message)
 
     # --- waking by itself ---------------------------------------------------------------------------------------
