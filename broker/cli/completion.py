@@ -17,7 +17,9 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion_command(ctx: click.Context, shell: str) -> None:
-    """Print the script that lets SHELL complete commands, options and credential names.
+    """Print the script that completes this command line in SHELL.
+
+    It completes commands, options and credential names.
 
     \b
     bash  broker completion bash > ~/.local/share/bash-completion/completions/broker

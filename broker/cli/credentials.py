@@ -42,7 +42,10 @@ def token_command(name: str | None, *, as_json: bool) -> None:
 @click.argument("name", required=False, type=CREDENTIAL)
 @click.option("--json", "as_json", is_flag=True, help="Print the credential's status afterwards.")
 def refresh_command(name: str | None, *, as_json: bool) -> None:
-    """Fetch credential NAME anew (or the default one), whatever life it has left."""
+    """Fetch credential NAME, or the default one, anew.
+
+    Whatever life its token has left.
+    """
     client = Client(paths.socket_path())
     status = with_daemon(client, lambda client: client.refresh(name))
     if as_json:
@@ -81,9 +84,9 @@ def export_command(name: str, form: str, variable: str | None) -> None:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @_VARIABLE
 def exec_command(name: str, command: tuple[str, ...], variable: str | None) -> int:
-    """Run COMMAND with credential NAME in its environment; it takes this process's place.
+    """Run COMMAND with credential NAME in its environment.
 
-    The variables are those of `broker export`; they are as old as the start of COMMAND and are not renewed.
+    COMMAND takes this process's place. The variables are those of `broker export`; they are as old as the start of COMMAND and are not renewed.
     """
     credential = with_daemon(Client(paths.socket_path()), lambda client: client.credential(name))
     unwanted = formats.unwanted(credential)

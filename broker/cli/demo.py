@@ -56,9 +56,9 @@ class DemoFailed(BrokerError):
 
 @click.command("demo", epilog=examples("broker demo"))
 def demo_command() -> None:
-    """See it work: a real daemon and the real helper on made-up credentials.
+    """See it work, on made-up credentials.
 
-    No network, no account; everything happens in a temporary folder, which is gone at the end. Tokens are named
+    A real daemon and the real helper, no network, no account; everything happens in a temporary folder, which is gone at the end. Tokens are named
     by their fingerprints.
     """
     began = time.monotonic()

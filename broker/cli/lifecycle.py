@@ -38,7 +38,10 @@ def start_command() -> None:
 
 @click.command("stop", epilog=examples("broker stop"))
 def stop_command() -> None:
-    """Stop the daemon, wherever it was started; answers on their way are finished first."""
+    """Stop the daemon, wherever it was started.
+
+    Answers on their way are finished first.
+    """
     stopped = background.stop(Client(paths.socket_path()))
     click.echo("stopped" if stopped else "no daemon was running")
 

@@ -26,7 +26,7 @@ from broker.errors import BadRequest, BrokerError, UnknownCredential, Unreachabl
 @click.option("--check", "checking", is_flag=True, help="One line and an exit code, as a monitoring plugin.")
 @click.option("--watch", "watching", is_flag=True, help="Stay and follow what happens, until Ctrl-C.")
 def status_command(name: str | None, *, as_json: bool, checking: bool, watching: bool) -> int:
-    """Show the daemon and its credentials, or all about credential NAME.
+    """Show the daemon and its credentials, or all about NAME.
 
     \b
     --check exits with

@@ -38,9 +38,10 @@ def test_every_command_has_help_with_an_example(type_: Type, command: str) -> No
 
 
 def test_help_names_every_command(type_: Type) -> None:
-    """A newcomer finds all there is."""
-    listed = type_("--help").out
-    assert all(f"  {name}  " in listed for name in COMMANDS)
+    """A newcomer finds all there is, each with a summary that fits its line."""
+    listed = type_("--help").out.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == sorted(COMMANDS)
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 
 def test_version(type_: Type) -> None:

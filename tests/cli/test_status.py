@@ -88,7 +88,7 @@ def test_a_terminal_gets_state_by_colour_word_and_glyph_and_life_as_a_bar() -> N
     [
         (100, ["CREDENTIAL", "SOURCE", "STATE", "LEFT", "NEXT", "REFRESH", "SERVED", "REFRESHES"]),
         (72, ["CREDENTIAL", "SOURCE", "STATE", "LEFT", "NEXT", "REFRESH", "SERVED"]),
-        (60, ["CREDENTIAL", "STATE", "LEFT", "NEXT", "REFRESH"]),
+        (58, ["CREDENTIAL", "STATE", "LEFT", "NEXT", "REFRESH"]),
         (45, ["CREDENTIAL", "STATE", "LEFT"]),
     ],
 )
