@@ -136,12 +136,13 @@ class Histories(RuleBasedStateMachine):
         self.minted += 1
         self._land(f"fake-token-{self.minted}", lifetime_s)
 
-    @rule(more_s=st.sampled_from([0.0, 0.0, 0.0, 0.5, -10.0, -300.0, 3600.0]))
+    @rule(more_s=st.sampled_from([0.0, 0.0, 0.5, -10.0, 3600.0]), share=st.sampled_from([1.0, 1.0, 0.5, 0.1]))
     @precondition(lambda self: self.flight is not None and self.latest)
-    def source_repeats(self, more_s: float) -> None:
+    def source_repeats(self, more_s: float, share: float) -> None:
         """The source gives the same token again, with the same end or another."""
         expires = self.known[self.latest].expires
-        self._land(self.latest, None if expires == math.inf else expires + more_s - self.now.wall)
+        lifetime_s = share * (expires - self.now.wall) + more_s
+        self._land(self.latest, lifetime_s if lifetime_s < math.inf else None)
 
     @rule(
         trouble=st.sampled_from([Trouble.TRANSIENT, Trouble.TRANSIENT, Trouble.TRANSIENT, Trouble.LOGIN]),
@@ -172,6 +173,14 @@ class Histories(RuleBasedStateMachine):
             if self.flight is not None:
                 self.source_fails(trouble, retry_after_s=0.0)
             self._move(every_s)
+            self._wake()
+
+    @rule()
+    def it_becomes_time_to_refresh(self) -> None:
+        """The machine's own next moment comes."""
+        due = self.life.wake_at(self.now)
+        if due is not None:
+            self._move(max(0.0, due - self.now.mono) + EPSILON_S)
             self._wake()
 
     @rule(share=st.floats(0, 1.2))
