@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from tests.helper.harness import TOKEN, Place, finish, ok, refusal, serving, wait_until
+from tests.helper.harness import TOKEN, Place, finish, ok, serving, wait_until
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
@@ -35,10 +35,17 @@ def test_all_standard_descriptors_may_be_closed(place: Place) -> None:
 
 
 def test_a_closed_stderr_changes_no_exit_code(place: Place) -> None:
-    """Claude Code may hide stderr; the code still tells."""
-    with serving(place.socket, refusal(404, b"no such credential")):
+    """Claude Code may hide stderr; the code still tells, and the message goes nowhere else."""
+    received = []
+
+    def answer_wrongly_and_listen(connection: socket.socket, _request: bytes) -> None:
+        connection.sendall(b"HTTP/9")
+        connection.shutdown(socket.SHUT_WR)
+        received.append(connection.recv(100))
+
+    with serving(place.socket, answer_wrongly_and_listen):
         said = place.run_as(["/bin/sh", "-c", 'exec "$0" 2>&-', str(place.helper)])
-    assert (said.code, said.out) == (78, b"")
+    assert (said.code, said.out, received) == (70, b"", [b""])
 
 
 def test_a_reader_that_has_gone_is_a_failure(place: Place) -> None:
