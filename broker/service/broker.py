@@ -66,7 +66,7 @@ class Broker:
         self._fingerprint_key = fingerprint_key
         self._sources: dict[str, _Opened] = {}
         self._entries: dict[str, _Entry] = {}
-        self._farewell: asyncio.Task[None] | None = None
+        self._farewells: set[asyncio.Task[None]] = set()
         self.apply(config)
 
     # --- asking -------------------------------------------------------------------------------------------------
@@ -113,11 +113,16 @@ class Broker:
         self.config, self._entries, self._sources = config, entries, sources
         for entry in dropped:
             entry.keeper.retire()
-        if unused:
-            self._farewell = asyncio.create_task(_close_when_settled(dropped, unused))
+        if dropped or unused:
+            farewell = asyncio.create_task(_close_when_settled(dropped, unused))
+            self._farewells.add(farewell)
+            farewell.add_done_callback(self._farewells.discard)
 
     async def close(self) -> None:
         """Stop every fetch, and give back what sources borrowed."""
+        for farewell in self._farewells:
+            farewell.cancel()
+        await asyncio.gather(*self._farewells, return_exceptions=True)
         await asyncio.gather(*(entry.keeper.close() for entry in self._entries.values()))
         await asyncio.gather(*(opened.source.close() for opened in self._sources.values()), return_exceptions=True)
 
@@ -154,5 +159,8 @@ class Broker:
 
 async def _close_when_settled(dropped: Iterable[_Entry], unused: Iterable[_Opened]) -> None:
     """Let who still waits for a credential of the old config have the answer, then give back the sources."""
-    await asyncio.gather(*(entry.keeper.settled() for entry in dropped))
-    await asyncio.gather(*(opened.source.close() for opened in unused), return_exceptions=True)
+    try:
+        await asyncio.gather(*(entry.keeper.settled() for entry in dropped))
+    finally:  # at the daemon's end too
+        await asyncio.gather(*(entry.keeper.close() for entry in dropped))
+        await asyncio.gather(*(opened.source.close() for opened in unused), return_exceptions=True)

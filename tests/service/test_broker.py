@@ -1,0 +1,253 @@
+"""Many credentials under one config, and what a reload leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.config import Config, CredentialConfig, DaemonConfig, SourceConfig
+from broker.errors import BadRequest, UnknownCredential
+from broker.model import Process, Timing
+from broker.platform.interface import Peer
+from broker.service.broker import Broker, Caller
+from broker.sources.interface import Fetcher, NoSettings, SourceType
+from tests.service.scripted import KEY, ScriptedFetcher, Step, text_of
+from tests.service.virtual_time import VirtualClock, in_virtual_time
+
+PERSON = Caller(Peer(uid=1000, pid=0))
+HELPER = Caller(Peer(uid=1000, pid=30))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The fakes' own settings."""
+
+    path: str = "x"
+
+
+@dataclass
+class FakeSource:
+    """A source whose fetchers the test scripts by credential."""
+
+    world: World
+    settings: Any
+    closed: bool = False
+
+    def fetcher(self, settings: Any) -> Fetcher:  # noqa: ANN401, ARG002  # the interface's
+        """Bind, and remember for the test."""
+        made = ScriptedFetcher(self.world.clock).then(*self.world.script)
+        self.world.fetchers.append(made)
+        return made
+
+    async def close(self) -> None:
+        """Note it; fail as sources do when the network is gone."""
+        self.closed = True
+        raise OSError("no network for a farewell")
+
+
+@dataclass
+class FakePlatform:
+    """A process table: `30` is a helper below Claude Code `10`."""
+
+    environ: dict[int, str] = field(default_factory=dict)
+
+    def peer(self, connection: socket.socket) -> Peer:
+        """Not asked."""
+        raise NotImplementedError
+
+    def process(self, pid: int) -> Process | None:
+        """Look into the table."""
+        table = {30: (20, "broker-helper"), 20: (10, "sh"), 10: (1, "claude")}
+        return Process(pid, table[pid][0], 5, table[pid][1]) if pid in table else None
+
+    def arguments(self, pid: int) -> Sequence[str]:
+        """Only the shell's matter."""
+        return ["sh", "-c", "broker-helper"] if pid == 20 else []
+
+    def has_variable(self, pid: int, name: str) -> bool:
+        """Look into the environment."""
+        return self.environ.get(pid) == name
+
+    def harden(self) -> None:
+        """Not asked."""
+
+
+class World:
+    """A broker, what its sources did, and configs to give it."""
+
+    def __init__(self, *script: Step, names: tuple[str, ...] = ("work", "play"), default: str | None = "work") -> None:
+        self.clock = VirtualClock()
+        self.script = script
+        self.sources: list[FakeSource] = []
+        self.fetchers: list[ScriptedFetcher] = []
+        self.platform = FakePlatform()
+        self.type = SourceType("fake", NoSettings, Settings, self._open)
+        self.config = Config(
+            path=Path("/config.toml"),
+            default=default,
+            sources={"corp": SourceConfig("corp", self.type, NoSettings())},
+            credentials={name: CredentialConfig(name, "corp", Settings(), Timing(), ()) for name in names},
+            daemon=DaemonConfig(),
+        )
+        self.broker = Broker(self.config, self.platform, self.clock, KEY)
+
+    def _open(self, settings: Any) -> FakeSource:  # noqa: ANN401  # the interface's
+        self.sources.append(FakeSource(self, settings))
+        return self.sources[-1]
+
+    def with_credential(self, name: str, **changes: Any) -> Config:  # noqa: ANN401  # any field
+        """Return the config with one credential changed."""
+        changed = replace(self.config.credentials[name], **changes)
+        return replace(self.config, credentials={**self.config.credentials, name: changed})
+
+    async def token(self, name: str | None = None, caller: Caller = PERSON) -> str:
+        """Ask; return the token's text."""
+        return text_of((await self.broker.token(name, 300, 9, caller)).held.issued)
+
+
+@in_virtual_time
+async def test_no_name_means_the_default() -> None:
+    """And the answer says which credential that was, how long it lives, and its fingerprint."""
+    world = World()
+    served = await world.broker.token(None, 300, 9, PERSON)
+    assert (served.credential, served.expires_in_s) == ("work", 3599)
+    assert served.fingerprint == world.broker.keeper("work").fingerprint(served.held)
+
+
+@in_virtual_time
+async def test_a_static_key_has_no_end() -> None:
+    """`expires_in_s` is None for it."""
+    world = World(Step(lifetime_s=None))
+    assert (await world.broker.token("work", 300, 9, PERSON)).expires_in_s is None
+
+
+@in_virtual_time
+async def test_without_a_default_a_name_is_needed() -> None:
+    """The error lists the names, and says where a default would stand."""
+    world = World(default=None)
+    with pytest.raises(BadRequest, match=r"The config has play, work; name one, or set default in /config\.toml"):
+        await world.token()
+
+
+@pytest.mark.parametrize(("wanted", "hint"), [("wrok", "did you mean work?"), ("vault", r"add \[credentials.vault\]")])
+@in_virtual_time
+async def test_an_unknown_name_is_answered_with_what_mends_it(wanted: str, hint: str) -> None:
+    """A near miss names the right one."""
+    with pytest.raises(UnknownCredential, match=hint):
+        await World().token(wanted)
+
+
+@in_virtual_time
+async def test_a_reload_keeps_the_tokens_of_unchanged_credentials() -> None:
+    """Only what changed is fetched anew; sources in use are not opened again."""
+    world = World()
+    assert [await world.token("work"), await world.token("play")] == ["fake-token-1"] * 2
+    world.script = (Step(text="fake-token-new"),)
+    world.broker.apply(world.with_credential("play", settings=Settings("y")))
+    assert await world.token("work") == "fake-token-1"
+    assert await world.token("play") == "fake-token-new"
+    assert len(world.sources) == 1
+    assert [name for _, name in world.broker.credentials()] == ["corp", "corp"]
+
+
+@in_virtual_time
+async def test_a_reload_keeps_a_fetch_under_way() -> None:
+    """Who waits for an unchanged credential gets the token that is being fetched, by the same fetch."""
+    world = World(Step(after_s=2.0, text="fake-token-1"))
+    waiting = asyncio.create_task(world.token("work"))
+    await asyncio.sleep(1)
+    world.broker.apply(replace(world.config, default="play"))
+    late = asyncio.create_task(world.token("work"))
+    assert [await waiting, await late] == ["fake-token-1"] * 2
+    assert world.fetchers[0].calls == 1
+
+
+@in_virtual_time
+async def test_a_source_that_is_no_longer_used_is_closed_after_its_last_answer() -> None:
+    """Who still waits for the old credential is answered first."""
+    world = World(Step(after_s=2.0, text="fake-token-1"), names=("work",))
+    waiting = asyncio.create_task(world.token("work"))
+    await asyncio.sleep(1)
+    other = SourceConfig("corp", SourceType("other", NoSettings, Settings, world._open), NoSettings())
+    world.broker.apply(replace(world.config, sources={"corp": other}))
+    await asyncio.sleep(0.5)
+    assert [source.closed for source in world.sources] == [False, False]
+    assert await waiting == "fake-token-1"
+    await asyncio.sleep(0.1)
+    assert [source.closed for source in world.sources] == [True, False]
+
+
+@in_virtual_time
+async def test_every_reload_of_a_quick_series_closes_what_it_left() -> None:
+    """However fast they follow each other, and though a fetch of the first config still hangs."""
+    world = World(Step(after_s=1e6), names=("work",))
+    waiting = asyncio.gather(world.token("work"), return_exceptions=True)
+    await asyncio.sleep(1)
+    for name in ("second", "third"):
+        other = SourceConfig("corp", SourceType(name, NoSettings, Settings, world._open), NoSettings())
+        world.broker.apply(replace(world.config, sources={"corp": other}))
+    await asyncio.sleep(1)
+    assert [source.closed for source in world.sources] == [False, True, False]
+    await world.broker.close()
+    assert [source.closed for source in world.sources] == [True, True, True]
+    assert [type(answer).__name__ for answer in await waiting] == ["SourceFailed"]
+    assert asyncio.get_running_loop().time() < 3
+
+
+@in_virtual_time
+async def test_a_dropped_credential_is_unknown_and_refreshed_no_more() -> None:
+    """What the config does not name any longer costs nothing."""
+    world = World()
+    await world.token("play")
+    world.broker.apply(replace(world.config, credentials={"work": world.config.credentials["work"]}))
+    with pytest.raises(UnknownCredential):
+        await world.token("play")
+    await asyncio.sleep(8 * 3600)
+    assert sum(fetcher.calls for fetcher in world.fetchers) == 1
+
+
+@in_virtual_time
+async def test_closing_ends_every_fetch_and_closes_every_source() -> None:
+    """Also when saying farewell fails."""
+    world = World(Step(after_s=1e6))
+    waiting = asyncio.gather(world.token("work"), world.token("play"), return_exceptions=True)
+    await asyncio.sleep(1)
+    await world.broker.close()
+    assert [type(answer).__name__ for answer in await waiting] == ["SourceFailed"] * 2
+    assert world.sources[0].closed
+
+
+@in_virtual_time
+async def test_the_helper_of_a_session_that_asks_early_reports_a_refusal() -> None:
+    """Claude Code's own helper is recognised by its ancestry."""
+    world = World()
+    assert await world.token("work", HELPER) == "fake-token-1"
+    await asyncio.sleep(1)
+    assert await world.token("work", HELPER) == "fake-token-2"
+
+
+@pytest.mark.parametrize(
+    "reason", ["a tool, by its own word", "a tool, by its environment", "a stranger", "the config"]
+)
+@in_virtual_time
+async def test_other_callers_report_nothing_by_asking(reason: str) -> None:
+    """Tools and hooks, callers from elsewhere, and everybody where the config says so."""
+    world = World()
+    caller = HELPER
+    if reason == "a tool, by its own word":
+        caller = replace(HELPER, from_tool=True)
+    elif reason == "a tool, by its environment":
+        world.platform.environ[30] = "CLAUDECODE"
+    elif reason == "a stranger":
+        caller = PERSON
+    else:
+        world.broker.apply(replace(world.config, daemon=DaemonConfig(infer_rejection=False)))
+    for _ in range(5):
+        assert await world.token("work", caller) == "fake-token-1"
+        await asyncio.sleep(1)
