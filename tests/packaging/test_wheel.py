@@ -90,10 +90,18 @@ def test_a_native_helper_can_be_insisted_on(tmp_path: Path) -> None:
         build("wheel", tmp_path, env={"BROKER_HELPER": "native", "CC": "/bin/false"})
 
 
-@pytest.mark.parametrize("compiler", ["/nonexistent/cc", "true", "/bin/sh -c 'printf x >$1; chmod +x $1' _"])
-def test_a_compiler_that_only_claims_to_work_is_not_believed(tmp_path: Path, compiler: str) -> None:
+@pytest.mark.parametrize("does", ["exit 0", 'printf x >"$2"', 'printf x >"$2"; chmod +x "$2"'])
+def test_a_compiler_that_only_claims_to_work_is_not_believed(tmp_path: Path, does: str) -> None:
     """What it made is run once before it goes into a wheel."""
-    assert build("wheel", tmp_path, env={"CC": compiler}).name == PYTHON
+    liar = tmp_path / "cc"
+    liar.write_text(f'#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\n{does}\n')
+    liar.chmod(0o755)
+    assert build("wheel", tmp_path / "dist", env={"CC": str(liar)}).name == PYTHON
+
+
+def test_a_compiler_that_does_not_exist_is_no_error(tmp_path: Path) -> None:
+    """A wrong CC costs the native helper, not the installation."""
+    assert build("wheel", tmp_path, env={"CC": "/nonexistent/cc"}).name == PYTHON
 
 
 def test_a_system_without_static_libraries_gets_a_dynamic_helper(tmp_path: Path) -> None:
