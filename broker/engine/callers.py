@@ -27,7 +27,10 @@ _EARLY_SLACK_S: Final = 1.0
 _SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "busybox", "zsh", "ksh"})
 _CONTROL: Final = frozenset(";&|()`")
 _COMMAND_MAX: Final = 4096
-_CLAUDE: Final = re.compile(r"(?:.*/)?claude(?:-code|\.exe)?|(?:.*/)?@anthropic-ai/claude-code/.*", re.DOTALL)
+_CLAUDE: Final = re.compile(
+    r"(?:.*/)?(?:claude(?:-code|\.exe)?|claude/versions/[^/]+|claude-(?:code|agent-sdk)/cli\.[cm]?js)", re.DOTALL
+)
+"""Its executable under the names that installers give it, or the script that node runs."""
 
 Argv = Callable[[int], Sequence[str]]
 """Looks up the arguments of a process by pid; empty where they cannot be read."""
@@ -74,7 +77,7 @@ def _runs_one_command(arguments: Sequence[str]) -> bool:
 
 
 def _is_claude(process: Process, argv: Argv) -> bool:
-    """Whether this is Claude Code itself: by its name, or as `node .../@anthropic-ai/claude-code/cli.js`."""
+    """Whether this is Claude Code itself, by its own name or by what it was started as."""
     if _CLAUDE.fullmatch(process.name):
         return True
     return any(_CLAUDE.fullmatch(argument) for argument in argv(process.pid)[:2])

@@ -133,7 +133,7 @@ class Life:
         lifetime_s = math.inf if issued.expires_at is None else issued.expires_at - now.wall
         before = self.held
         same = before is not None and before.issued.same_secret(issued)
-        repeated = before if before is not None and same and not _outlives(issued, before.issued) else None
+        repeated = before if before is not None and before.is_repeated_by(issued) else None
         # NaN is no lifetime either. What died once is not revived by a clock that was set back since.
         if not lifetime_s >= ALIVE_S or (repeated is not None and repeated.dead):
             self.failed(now, Failure(Trouble.TRANSIENT, "the source gave a token that has expired already"))
@@ -303,8 +303,3 @@ class Life:
         return Warn(
             "ttl-too-long", f"tokens live {lifetime_s:.0f}s, too short for how long callers keep them; {advice}"
         )
-
-
-def _outlives(new: Issued, old: Issued) -> bool:
-    """Whether the same secret was prolonged, as a renewed lease is, or looked up again, as a static key is."""
-    return old.expires_at is None or new.expires_at is None or new.expires_at > old.expires_at + 1

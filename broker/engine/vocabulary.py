@@ -57,6 +57,11 @@ class Held:
             return math.inf
         return min(self.issued.expires_at - now.wall, self.lifetime_s - self.age_s(now))
 
+    def is_repeated_by(self, issued: Issued) -> bool:
+        """Whether this is the same secret, neither prolonged (a renewed lease) nor without an end (a static key)."""
+        before, after = self.issued.expires_at, issued.expires_at
+        return self.issued.same_secret(issued) and before is not None and after is not None and after <= before + 1
+
     def age_s(self, now: Now) -> float:
         """Seconds since receipt."""
         return now.mono - self.received.mono
