@@ -15,12 +15,14 @@ _POLL_S: Final = 0.02
 _GRACE_S: Final = 10.0
 
 
-def wait_until(holds: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:
-    """Return as soon as `holds()`; fail with `what` at the deadline."""
+def wait_until(
+    holds: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S, poll_s: float = _POLL_S
+) -> None:
+    """Return as soon as `holds()`, which is looked at every `poll_s`; fail with `what` at the deadline."""
     end = time.monotonic() + deadline_s
     while not holds():
         assert time.monotonic() < end, f"after {deadline_s} s still not: {what}"
-        time.sleep(_POLL_S)
+        time.sleep(poll_s)
 
 
 def terminate(process: subprocess.Popen[str]) -> int:

@@ -5,52 +5,46 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
-import re
 import struct
 import subprocess
 import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from tests.real.claude import Claude
 from tests.real.process import terminate, wait_until
 
 _ROWS_COLUMNS: Final = (40, 120)
-_CONTROL_SEQUENCE: Final = re.compile(
-    r"\x1b(?:\[[0-9;?>]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[()][A-Z0-9]|[=>78])"
-)
 
 
 @dataclass(slots=True)
 class Terminal:
-    """The person's side: what was shown so far, and a keyboard."""
+    """The person's side of the terminal."""
 
     _descriptor: int
-    _shown: bytearray = field(default_factory=bytearray)
 
-    @property
-    def shown(self) -> str:
-        """All text that was ever shown, without colours and cursor movements, and without blanks between words."""
-        return "".join(_CONTROL_SEQUENCE.sub("", self._shown.decode(errors="replace")).split())
+    def type(self, text: str, *, until: Callable[[], bool], what: str) -> None:
+        """Type `text` and press return until it has the effect `until`.
 
-    def wait_for(self, text: str, *, times: int = 1) -> None:
-        """Wait until `text` (without blanks) was shown so many times."""
-        wait_until(lambda: self.shown.count(text) >= times, f"{text!r} is shown")
+        A return key that comes together with text counts as a pasted line's end, so that one is not enough.
+        """
 
-    def type(self, text: str) -> None:
-        """Type `text`, and then the return key as a key of its own (together they would count as pasted)."""
+        def has_effect() -> bool:
+            if not until():
+                os.write(self._descriptor, b"\r")
+            return until()
+
         os.write(self._descriptor, text.encode())
-        self.wait_for("".join(text.split()))
-        os.write(self._descriptor, b"\r")
+        wait_until(has_effect, what, poll_s=0.3)
 
     def read(self) -> None:
-        """Take in what is shown until the terminal is closed."""
+        """Take what is shown, so that Claude Code can go on drawing, until the terminal is closed."""
         with suppress(OSError):  # Linux reports the end of a pseudo-terminal as an error
-            while piece := os.read(self._descriptor, 65_536):
-                self._shown += piece
+            while os.read(self._descriptor, 65_536):
+                pass
 
 
 @contextmanager
