@@ -83,7 +83,14 @@ class _Daemon:
         self._broker = Broker(self._settings, self._system, SystemClock(), secrets.token_bytes(32))
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload()))
         app = create_app(self._broker, self._system, self._describe)
-        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, keepalive_timeout=IDLE_MAX_S)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=IDLE_MAX_S,
+            shutdown_timeout=1,
+            lingering_time=1,
+        )
         await runner.setup()
         assert runner.server is not None  # noqa: S101  # for the type checker; `setup` made it
         connections = Connections(runner.server, self._listener)

@@ -66,7 +66,7 @@ class Connections:
             await asyncio.wait(self._arriving)
         for connection in self._server.connections:
             if connection in self._served and connection not in self._busy:
-                connection.close()
+                connection.force_close()
         started = self._loop.time()
         while live := self._server.connections:
             waited_s = self._loop.time() - started

@@ -111,8 +111,8 @@ async def rejected(request: web.Request) -> web.Response:
 
 async def events(request: web.Request) -> web.StreamResponse:
     """`GET /v1/events`: what happens, as server-sent events, until the client or the daemon leaves."""
-    headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-store", "Connection": "close"}
-    stream = web.StreamResponse(headers=headers)
+    stream = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
+    stream.force_close()  # after the stream there is nothing to wait for
     with request.app[BROKER].bus.listen() as queue:
         await stream.prepare(request)
         await stream.write(b": listening\n\n")

@@ -35,14 +35,13 @@ async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
     connections = request.app[CONNECTIONS][0]
     protocol = request.protocol
     connections.began(protocol)
-    response: web.StreamResponse | None = None
     try:
         response = await _answer(request, handler)
         if connections.draining:
             response.force_close()
         return response
     finally:
-        connections.ended(protocol, stays_open=bool(response is not None and response.keep_alive))
+        connections.ended(protocol, stays_open=request.keep_alive)
 
 
 async def json_body(request: web.Request, allowed: frozenset[str]) -> dict[str, Any]:
