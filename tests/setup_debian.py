@@ -13,6 +13,7 @@ PACKAGES: Final = {
     "gcc": "gcc",
     "gnome-keyring": "gnome-keyring-daemon",
     "libsecret-tools": "secret-tool",
+    "musl-tools": "musl-gcc",
     "systemd": "systemctl",
     "valgrind": "valgrind",
 }

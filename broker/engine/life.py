@@ -208,8 +208,6 @@ class Life:
         held = self.held
         if held is None or held.dead:
             return math.inf
-        if self._rejected and self._may_force(now):
-            return math.inf
         short = held.remaining_s(now) < min(required_s, (1 - YOUNG) * held.lifetime_s)
         old = held.lifetime_s == math.inf and held.age_s(now) >= (self.timing.max_age_s or math.inf)
         return BRIEF_WAIT_S if (short or old) and now.mono >= self._pace.stalled_until else 0.0
@@ -217,7 +215,7 @@ class Life:
     def _begin(self, now: Now) -> bool:
         if self.fetching or not self._pace.allows(now.mono):
             return False
-        if self._rejected and self._may_force(now):
+        if self._rejected and now.mono >= self._forced_at + self._forced_gap_s:
             self._forced_at = now.mono
         self._heeding = self._rejected
         self._pace.began(now.mono)
@@ -242,9 +240,6 @@ class Life:
         if self.timing.max_age_s is not None:
             return held.received.mono + self.timing.max_age_s - held.jitter_s
         return math.inf
-
-    def _may_force(self, now: Now) -> bool:
-        return now.mono >= self._forced_at + self._forced_gap_s and self._pace.allows(now.mono)
 
     def _is_stale(self, now: Now, held: Held) -> bool:
         wanted_s = self._peak.value(now.mono) or self.timing.min_validity_s
