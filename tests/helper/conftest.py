@@ -22,8 +22,8 @@ def builds() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def native(builds: Path) -> Path:
-    """Compile the native helper with plain flags."""
-    return compile_c(builds / "native")
+    """Compile the native helper as the wheel does: with musl where it is at hand, and linked statically."""
+    return compile_c(builds / "native", "-static", compiler=shutil.which("musl-gcc") or "cc")
 
 
 @pytest.fixture(scope="session")

@@ -25,10 +25,10 @@ WAIT_S: Final = 30.0
 """How long a test waits for a condition before it fails; never reached when all is well."""
 
 
-def compile_c(target: Path, *flags: str) -> Path:
+def compile_c(target: Path, *flags: str, compiler: str = "cc") -> Path:
     """Compile the native helper, with every warning an error."""
     sources = [str(source) for source in sorted(SOURCES.glob("*.c"))]
-    subprocess.run(["cc", "-std=c11", "-O1", *WARNINGS, *flags, "-o", str(target), *sources], check=True)
+    subprocess.run([compiler, "-std=c11", "-O1", *WARNINGS, *flags, "-o", str(target), *sources], check=True)
     return target
 
 
