@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Final
 
 import click
@@ -86,15 +87,25 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (INTERFACES, "Control socket": the helper's codes hold here too)."""
+    if sys.stdout is None:  # closed by the caller, `broker status --check >&-`: the exit code is what it wants
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # it lives as long as the process
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # a name that a Latin-1 terminal cannot show is no reason to fail
+    return _written(_invoke(args))
+
+
+def _written(code: int) -> int:
+    """Write out what stdout still holds; return `code`, or what the failure to write means."""
     try:
-        code = _invoke(args)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader (`| head`) has enough. Python would complain once more when it closes stdout at exit.
+    except OSError as error:
+        # It still holds that, and Python would complain once more when it closes it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        if isinstance(error, BrokenPipeError):
+            return 1  # the reader (`| head`) has enough
+        if code != IO_ERROR:  # else it was said when the command itself failed to write
+            _complain(f"stdout: {error.strerror or error}")
+        return IO_ERROR
     return code
 
 
@@ -110,7 +121,7 @@ def _invoke(args: Sequence[str] | None) -> int:
         _complain(str(error))
         return error.exit_code
     except BrokenPipeError:
-        raise
+        return 1
     except OSError as error:  # a full disk, a folder that may not be written: no bug, so no traceback
         _complain(f"{error.filename or 'the system'}: {error.strerror or error}")
         return IO_ERROR

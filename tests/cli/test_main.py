@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -102,6 +103,35 @@ def test_a_reader_that_has_enough_is_no_error(control: Script) -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize(("line", "code"), [("status --check", 0), ("status", 0), ("config path", 0), ("token no", 78)])
+def test_a_closed_stdout_changes_no_exit_code(control: Script, line: str, code: int) -> None:
+    """A monitor that runs `broker status --check >&-` gets its answer, and nobody a traceback."""
+    shell = ["sh", "-c", f'exec "$0" -P -m broker.cli {line} >&-', sys.executable]
+    env = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run(shell, env=env, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("line", ["status", "status --json", "token", "config path", "--version"])
+def test_a_full_disk_behind_stdout_is_one_line_and_74(control: Script, line: str, unbuffered: str) -> None:
+    """However Python buffers: what could not be written is no success, and no traceback."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "broker.cli", *line.split()],
+            env=os.environ | {"PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 74
+    assert done.stderr.startswith("broker: ")
+    assert done.stderr.endswith(": No space left on device\n")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
