@@ -65,7 +65,7 @@ class Harness(ABC):
 async def eventually(condition: Callable[[], bool]) -> None:
     """Wait until the condition holds; fail after some seconds."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110  # another thread or process makes it true
+        while not condition():  # another thread or process makes it true
             await asyncio.sleep(0.005)
 
 
