@@ -47,8 +47,10 @@ def unknown(reason: str) -> Verdict:
 def _judge_one(credential: Mapping[str, Any]) -> Verdict:
     code = _LEVELS.get(credential["state"], CRITICAL)
     said = warnings(credential)
-    words = f"{credential['name']}: {credential['state']}" + "".join(f", {warning}" for warning in said)
-    return Verdict(max(code, WARNING if said else OK), printable(words))
+    words = [f"{credential['name']}: {credential['state']}", *said]
+    if credential["last_error"]:
+        words.append(str(credential["last_error"]))
+    return Verdict(max(code, WARNING if said else OK), printable(", ".join(words)))
 
 
 def _count(credentials: list[Mapping[str, Any]]) -> str:

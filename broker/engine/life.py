@@ -38,9 +38,10 @@ REFUSED_S: Final = 3600.0
 
 
 class Life:
-    """The state machine of one credential."""
+    """The state machine of one credential; `name` is for its messages."""
 
-    def __init__(self, timing: Timing, random: Random) -> None:
+    def __init__(self, timing: Timing, random: Random, name: str = "NAME") -> None:
+        self.name = name
         self.timing = timing
         self.held: Held | None = None
         self.fetching = False
@@ -187,7 +188,7 @@ class Life:
             return []
         found = []
         if self.failure is not None:
-            found.append(Warn("refresh-failing", f"still serving a valid token, but: {self.failure.message}"))
+            found.append(Warn("refresh-failing", "a valid token is still served, but the last refresh failed"))
         if now.mono < self._refused_until:
             found.append(Warn("upstream-refuses", "upstream refuses this key and the source gives the same one again"))
         elif self._rejected:
@@ -283,9 +284,11 @@ class Life:
         if self.failure.trouble is Trouble.LOGIN:
             return NeedsLogin(self.failure.message)
         if self._pace.final:
-            return SourceFailed(f"{self.failure.message}; when that is mended run: broker refresh")
+            return SourceFailed(f"{self.failure.message}; when that is mended run: broker refresh {self.name}")
         wait_s = max(0.0, self._pace.next_at - now.mono)
-        return SourceFailed(f"{self.failure.message}; next try in {wait_s:.0f}s, or now with: broker refresh")
+        return SourceFailed(
+            f"{self.failure.message}; next try in {wait_s:.0f}s, or now with: broker refresh {self.name}"
+        )
 
     def _ttl_warning(self, lifetime_s: float) -> Warn:
         fits_s = (1 - YOUNG) * lifetime_s - self.timing.min_validity_s

@@ -40,7 +40,7 @@ class Keeper:
         random: Random | None = None,
     ) -> None:
         self.name = name
-        self.life = Life(timing, random or Random())  # noqa: S311  # jitter needs no cryptography
+        self.life = Life(timing, random or Random(), name)  # noqa: S311  # jitter needs no cryptography
         self.fetcher = fetcher
         self._clock = clock
         self._publish = publish
