@@ -47,6 +47,7 @@ def run(config_path: Path) -> int:
     system.harden()
     settings = config.read(config_path, TYPES)
     _set_up_log(settings.daemon.log_level)
+    _say_what_is_not_guarded(settings)
     _raise_descriptor_limit()
     listening.lock(paths.state_dir(), "state.lock")
     listener = listening.passed_socket()
@@ -151,6 +152,13 @@ class _Daemon:
         states = [str(keeper.life.state(now)) for keeper, _ in self._broker.credentials()]
         counted = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
         return counted or "no credentials"
+
+
+def _say_what_is_not_guarded(settings: Config) -> None:
+    """A setting that promises protection must not be ignored in silence."""
+    for name, credential in settings.credentials.items():
+        if credential.audience:
+            log.warning("%s: audience is not enforced in this version (SECURITY.md)", name)
 
 
 def _set_up_log(level: str) -> None:
