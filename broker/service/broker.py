@@ -6,7 +6,9 @@ import asyncio
 import difflib
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from broker.clock import Clock
 from broker.config import Config, CredentialConfig, SourceConfig
@@ -20,7 +22,10 @@ from broker.sources.interface import Source
 
 log = logging.getLogger(__name__)
 
-_CHAIN: int = 3
+_CLOSE_S: Final = 2.0
+"""How long sources may take to give back what they borrowed."""
+
+_CHAIN: Final = 3
 """Processes of a caller's ancestry that are looked at: the helper, its shell, Claude Code."""
 
 
@@ -95,7 +100,7 @@ class Broker:
         if entry is None:
             near = difflib.get_close_matches(wanted, self._entries, n=1)
             hint = f"did you mean {near[0]}?" if near else f"add [credentials.{wanted}]"
-            raise UnknownCredential(f"{self.config.path}: no credential {wanted!r}; {hint}")
+            raise UnknownCredential(f"{self.config.path}: no credential {wanted[:64]!r}; {hint}")
         return entry.keeper
 
     def credentials(self) -> Iterable[tuple[Keeper, str]]:
@@ -124,7 +129,7 @@ class Broker:
             farewell.cancel()
         await asyncio.gather(*self._farewells, return_exceptions=True)
         await asyncio.gather(*(entry.keeper.close() for entry in self._entries.values()))
-        await asyncio.gather(*(opened.source.close() for opened in self._sources.values()), return_exceptions=True)
+        await _give_back(self._sources.values())
 
     def _open(self, wanted: SourceConfig) -> _Opened:
         before = self._sources.get(wanted.name)
@@ -163,4 +168,11 @@ async def _close_when_settled(dropped: Iterable[_Entry], unused: Iterable[_Opene
         await asyncio.gather(*(entry.keeper.settled() for entry in dropped))
     finally:  # at the daemon's end too
         await asyncio.gather(*(entry.keeper.close() for entry in dropped))
-        await asyncio.gather(*(opened.source.close() for opened in unused), return_exceptions=True)
+        await _give_back(unused)
+
+
+async def _give_back(sources: Iterable[_Opened]) -> None:
+    """Close sources, best effort: one that hangs must not keep the daemon from ending."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_S):
+            await asyncio.gather(*(opened.source.close() for opened in sources), return_exceptions=True)

@@ -38,6 +38,7 @@ class FakeSource:
     world: World
     settings: Any
     closed: bool = False
+    farewell_s: float = 0.0
 
     def fetcher(self, settings: Any) -> Fetcher:  # noqa: ANN401, ARG002  # the interface's
         """Bind, and remember for the test."""
@@ -47,6 +48,7 @@ class FakeSource:
 
     async def close(self) -> None:
         """Note it; fail as sources do when the network is gone."""
+        await asyncio.sleep(self.farewell_s)
         self.closed = True
         raise OSError("no network for a farewell")
 
@@ -221,6 +223,17 @@ async def test_closing_ends_every_fetch_and_closes_every_source() -> None:
     await world.broker.close()
     assert [type(answer).__name__ for answer in await waiting] == ["SourceFailed"] * 2
     assert world.sources[0].closed
+
+
+@in_virtual_time
+async def test_a_source_that_hangs_at_its_farewell_does_not_keep_the_daemon() -> None:
+    """Two seconds are enough to give something back."""
+    world = World()
+    await world.token("work")
+    world.sources[0].farewell_s = 1e6
+    before = world.clock.now().mono
+    await world.broker.close()
+    assert world.clock.now().mono - before <= 2.1
 
 
 @in_virtual_time
