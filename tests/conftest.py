@@ -19,7 +19,7 @@ def need() -> Callable[[bool, str], None]:
         message = f"{what}; `python3 -m tests` installs it, or says how"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
-        pytest.skip(message)
+        pytest.skip(message)  # a person's machine may lack it; in CI it failed above
 
     return need_
 

@@ -7,7 +7,7 @@ import os
 import queue
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -144,10 +144,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        while event := self.server.script.events.get():
-            text = f"event: {event[0]}\ndata: {json.dumps(event[1])}\n\n".encode()
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
-        self.wfile.write(b"0\r\n\r\n")
+        with suppress(BrokenPipeError):  # the listener left
+            while event := self.server.script.events.get():
+                text = f"event: {event[0]}\ndata: {json.dumps(event[1])}\n\n".encode()
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(text), text))
+            self.wfile.write(b"0\r\n\r\n")
         self.close_connection = True
 
     def _json(self, document: dict[str, Any]) -> None:
