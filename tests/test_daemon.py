@@ -59,6 +59,20 @@ def test_an_open_event_stream_does_not_delay_its_end(place: Place) -> None:
         assert time.monotonic() - started < 2
 
 
+@pytest.mark.parametrize("line", [b"Authorization fake-token-1", b"Authorization: " + b"fake-token-1" * 1000])
+def test_a_malformed_request_leaves_nothing_in_the_log(place: Place, line: bytes) -> None:
+    """Whatever a confused client sends, its headers and with them its secrets are not written down."""
+    with running(place):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(place.socket))
+            client.sendall(b"GET /v1/token HTTP/1.1\r\nHost: broker\r\n" + line + b"\r\n\r\n")
+            assert b" 400 " in client.recv(4096)
+        log = (place.folder / "daemon.stderr").read_text()
+    assert "serving 2 credentials" in log
+    assert "Traceback" not in log
+    assert "fake-token-1" not in log
+
+
 def test_killed_it_starts_again_over_what_it_left(place: Place) -> None:
     """After `kill -9` the next daemon takes the socket file and the locks over."""
     with running(place) as daemon:
