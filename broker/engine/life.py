@@ -98,6 +98,11 @@ class Life:
         self._rejected = True
         return True
 
+    @property
+    def rejected(self) -> bool:
+        """Whether the token in hand was refused and is not replaced yet."""
+        return self._rejected
+
     def limit(self, now: Now, retry_after_s: float) -> None:
         """Upstream limited the rate of this token: worth a warning, not a new token."""
         self._limited_until = max(self._limited_until, now.mono + retry_after_s)

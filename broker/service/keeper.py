@@ -155,8 +155,11 @@ class Keeper:
             await asyncio.wait({self._flight}, timeout=None if at_most_s == math.inf else at_most_s)
 
     def _reject(self, now: Now, serial: int, reason: str) -> bool:
+        known = self.life.rejected
         if not self.life.reject(now, serial):
             return False
+        if known:
+            return True  # said already: a caller that repeats itself must not fill the log
         log.info("%s: upstream refused the token (%s)", self.name, reason)
         self._tell("rejected", now, reason=reason)
         return True

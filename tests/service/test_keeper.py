@@ -307,6 +307,19 @@ async def test_a_reported_refusal_is_acted_on_before_anybody_asks() -> None:
 
 
 @in_virtual_time
+async def test_a_refusal_reported_a_hundred_times_is_told_once() -> None:
+    """A caller that repeats itself fills neither the log nor the event stream; every report is counted."""
+    kept = Kept(Step(text="fake-token-1"), Step(after_s=5.0, text="fake-token-2"))
+    held = await kept.keeper.ask(300, 9)
+    for _ in range(100):
+        assert kept.keeper.rejected(kept.keeper.fingerprint(held), "reported: 401")
+    assert kept.told().count("rejected") == 1
+    assert kept.keeper.life.counters.rejections == 100
+    assert kept.fetcher.calls == 1, "the second has not begun yet"
+    assert await kept.ask() == "fake-token-2"
+
+
+@in_virtual_time
 async def test_reports_about_tokens_that_are_not_in_hand_change_nothing() -> None:
     """A wrong fingerprint, or no token at all."""
     kept = Kept()
