@@ -8,9 +8,9 @@ import os
 import click
 
 from broker import paths
+from broker.background import with_daemon
 from broker.cli import formats
 from broker.cli.arguments import CREDENTIAL, examples
-from broker.cli.background import with_daemon
 from broker.cli.output import span
 from broker.client import Client
 from broker.errors import NeedsLogin, SourceFailed

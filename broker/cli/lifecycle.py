@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from broker import paths
-from broker.cli import background
+from broker import background, paths
 from broker.cli.arguments import examples
 from broker.client import Client
 

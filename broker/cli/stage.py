@@ -16,7 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from broker.cli import background
+from broker.background import detached
+from broker.background.starting import STARTED_WITHIN_S
 from broker.client import Client
 from broker.errors import BrokerError, Unreachable, UnsafePath
 from broker.integrations import installed_helper
@@ -106,11 +107,11 @@ def find_helper() -> Path:
 
 @contextmanager
 def _daemon(folder: Path, helper: Path) -> Iterator[Stage]:
-    env = background.environment({"PATH": os.defpath, "HOME": str(folder), **_places(folder), **_coverage()})
+    env = detached.environment({"PATH": os.defpath, "HOME": str(folder), **_places(folder), **_coverage()})
     log = folder / "broker.log"
     log.touch(mode=0o600)
     began = time.perf_counter()
-    daemon = background.spawn(log, env)
+    daemon = detached.spawn(log, env)
     try:
         client = Client(folder / "run" / "broker.sock")
         _wait_for(client, daemon, log)
@@ -144,7 +145,7 @@ def _wait_for(client: Client, daemon: subprocess.Popen[bytes], log: Path) -> Non
             raise BrokerError(f"the demo's daemon ended with {daemon.returncode}: {log.read_text()}")
         return client.healthy()
 
-    if not wait_until(serves, background.STARTED_WITHIN_S):
+    if not wait_until(serves, STARTED_WITHIN_S):
         raise Unreachable(f"the demo's daemon does not answer: {log.read_text()}")
 
 

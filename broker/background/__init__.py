@@ -1,0 +1,6 @@
+"""The daemon's life in the background: by systemd where its unit is set up, else as a process of its own."""
+
+from broker.background.starting import restart, start, with_daemon
+from broker.background.stopping import stop
+
+__all__ = ["restart", "start", "stop", "with_daemon"]

@@ -1,0 +1,71 @@
+"""The start of a daemon in the background, by a person or by an ask."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from broker.cli.stage import wait_until
+from tests.background.conftest import pid
+from tests.cli.conftest import Type
+
+Spawn = Callable[..., subprocess.Popen[str]]
+
+
+def test_a_bad_config_is_told_by_start(type_: Type, config: Path, folder: Path) -> None:
+    """Every problem, the place of the log, and the daemon's own exit code."""
+    config.write_text('[credentials.work]\nsource = "nope"\nmin_validity = 5\n')
+    said = type_("start")
+    assert (said.code, said.out) == (78, "")
+    lines = said.err.splitlines()
+    assert [line.partition("credentials.work.")[2].partition(":")[0] for line in lines[:-1]] == [
+        "min_validity",
+        "source",
+    ]
+    assert lines[-1] == f"broker: the daemon did not start (exit code 78); its log is {folder}/state/broker.log"
+
+
+def test_old_words_in_the_log_are_not_repeated(type_: Type, config: Path, folder: Path) -> None:
+    """Only what this start said."""
+    (folder / "state").mkdir(mode=0o700)
+    (folder / "state" / "broker.log").write_text("an old complaint\n")
+    config.write_text("[credentials.work]\n")
+    assert "old complaint" not in type_("start").err
+
+
+def test_twenty_starts_at_once_leave_one_daemon(spawn: Spawn, config: Path) -> None:
+    """And all of them succeed."""
+    starts = [spawn("start") for _ in range(20)]
+    said = [start.communicate(timeout=60) for start in starts]
+    assert [start.returncode for start in starts] == [0] * 20, said
+    assert len({pid(out) for out, _ in said}) == 1
+
+
+def test_a_start_outlasts_the_daemon_that_is_leaving(spawn: Spawn, type_: Type, config: Path, folder: Path) -> None:
+    """While the old one drains it holds the lock: the start tries again until that is free."""
+    type_("start")
+    type_("stop")
+    (lock,) = (found for found in (folder / "state").glob("*.lock") if found.name != "starting.lock")
+    log = folder / "state" / "broker.log"
+    before = log.read_text()
+    with lock.open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        start = spawn("start")
+        assert wait_until(lambda: "another broker is running" in log.read_text().removeprefix(before), 10)
+        assert start.poll() is None
+    out, err = start.communicate(timeout=30)
+    assert (start.returncode, err) == (0, "")
+    assert out.startswith("started (pid ")
+
+
+def test_an_ask_starts_the_daemon(type_: Type, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the helper does; BROKER_AUTOSTART=0 forbids it."""
+    assert type_("token").code == 69
+    monkeypatch.delenv("BROKER_AUTOSTART")
+    said = type_("token")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.startswith("demo-")

@@ -1,0 +1,54 @@
+"""Start, stop and restart where the systemd user service is set up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from broker import background
+from broker.client import Client
+from tests.cli.conftest import Type
+from tests.fakes.control import Script, serving
+
+
+@pytest.fixture
+def unit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have the systemd user service set up, its daemon serving; give the file of what `systemctl` was told."""
+    for name in ("BROKER_CONFIG", "BROKER_STATE_DIR", "BROKER_SOCKET"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    calls = folder / "calls"
+    (folder / "systemctl").write_text(
+        f'#!/bin/sh\ncase "$*" in *LoadState*) echo loaded;; *ActiveState*) cat {folder}/state;; *) echo "$*" >> {calls};; esac\n'
+    )
+    (folder / "systemctl").chmod(0o755)
+    (folder / "state").write_text("inactive\n")
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    return calls
+
+
+def test_start_goes_through_the_service_where_it_is_set_up(type_: Type, unit: Path, folder: Path) -> None:
+    """One daemon, and systemd knows it."""
+    with serving(folder / "broker" / "broker.sock", Script()):
+        background.start(Client(folder / "broker" / "broker.sock"))
+    assert unit.read_text() == "--user --no-ask-password start broker.socket broker.service\n"
+
+
+def test_stop_and_restart_go_through_an_active_service(type_: Type, unit: Path, folder: Path) -> None:
+    """Its process is systemd's to end."""
+    (folder / "state").write_text("active\n")
+    assert type_("stop").out == "stopped\n"
+    with serving(folder / "broker" / "broker.sock", Script()):
+        assert type_("restart").code == 0
+    assert unit.read_text().splitlines() == [
+        "--user --no-ask-password stop broker.socket broker.service",
+        "--user --no-ask-password restart broker.service",
+    ]
+
+
+def test_stop_leaves_an_inactive_service_alone(type_: Type, unit: Path) -> None:
+    """Nothing runs, so nothing is told to stop."""
+    assert type_("stop").out == "no daemon was running\n"
+    assert not unit.exists()
