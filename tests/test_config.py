@@ -174,6 +174,13 @@ def test_a_settings_class_that_breaks_shows_no_value() -> None:
         parse("[credentials.one]\nsource = 'broken'\nfield = 'fake-secret'", PATH, types, {})
 
 
+def test_a_wrong_source_hides_nothing_of_its_credentials() -> None:
+    """What is wrong in a credential is said in the same run as what is wrong in its source."""
+    found = problems('[sources.corp]\ntype = "server"\nretries = "3"\n[credentials.a]\nsource = "corp"\nsurprise = 1\n')
+    assert any(line.startswith("sources.corp.retries") for line in found)
+    assert any(line.startswith("credentials.a.surprise: unknown key") for line in found)
+
+
 def test_every_problem_is_reported_at_once() -> None:
     """One run tells all: nobody mends a config one error at a time."""
     found = problems(

@@ -184,7 +184,7 @@ class _Parser:
         source_name = table.get("source")
         source = self._find_source(source_name, keys, sources_table, sources) if isinstance(source_name, str) else None
         if source is None:
-            self._secrets_in(own, keys)
+            self._check_anyway(own, keys, sources_table.get(source_name) if isinstance(source_name, str) else None)
             return None
         settings: Any = self._reader.structure(own, source.type.credential_settings, *keys, also=_COMMON)
         if common is None or settings is None:
@@ -228,6 +228,15 @@ class _Parser:
         if name in _LATER_TYPES:
             return f"no such source, and the type of that name is {_NOT_YET}"
         return f"no such source{near(name, known)}; known are {', '.join(sorted(set(known)))}"
+
+    def _check_anyway(self, own: Table, keys: tuple[str, ...], source_table: object) -> None:
+        """What is wrong with the source was said; say in the same go what else is wrong here, as far as it shows."""
+        type_name_ = source_table.get("type") if isinstance(source_table, dict) else None
+        type_ = self._types.get(type_name_) if isinstance(type_name_, str) else None
+        if type_ is None:
+            self._secrets_in(own, keys)
+        else:
+            self._reader.structure(own, type_.credential_settings, *keys, also=_COMMON)
 
     def _secrets_in(self, own: Table, keys: tuple[str, ...]) -> None:
         """Where no source tells which keys are right, at least say that a secret does not belong here."""
