@@ -26,6 +26,9 @@ ANSWER_MAX: Final = 16 * 1024 * 1024
 """Longest answer read, in bytes: what answers is trusted with our questions, not with our memory."""
 
 EVENT_LINE_MAX: Final = 64 * 1024
+HEALTHY_WITHIN_S: Final = 1.0
+"""A daemon answers `/healthz` from memory in a millisecond: one that takes longer does not serve."""
+
 _RETRY_S: Final = 0.01
 _SLACK_S: Final = 2.0
 
@@ -65,7 +68,7 @@ class Client:
     """
 
     socket_path: Path
-    timeout_s: float = 10.0
+    timeout_s: float = 5.0
 
     def token(self, name: str | None = None, *, ttl_s: float = 0.0, deadline_s: float = 30.0) -> Token:
         """Ask for the token of `name`, or of the default credential."""
@@ -106,9 +109,9 @@ class Client:
         self._call("POST", "/v1/rejected", {"credential": name, "fingerprint": fingerprint, "status": status})
 
     def healthy(self) -> bool:
-        """Whether a daemon serves. Raises `UnsafePath` only."""
+        """Whether a daemon serves, and answers within a second. Raises `UnsafePath` only."""
         try:
-            self._call("GET", "/healthz")
+            self._call("GET", "/healthz", timeout_s=min(self.timeout_s, HEALTHY_WITHIN_S))
         except UnsafePath:
             raise
         except BrokerError:
@@ -184,6 +187,8 @@ class Session:
         """Read the rest of an answer, up to `ANSWER_MAX`."""
         try:
             body = answer.read(ANSWER_MAX + 1)
+        except ConnectionError as error:
+            raise Disconnected(str(_no_answer(self._path, error))) from error
         except (OSError, http.client.HTTPException) as error:
             raise _no_answer(self._path, error) from error
         if len(body) > ANSWER_MAX:
@@ -236,6 +241,7 @@ def _connect(path: Path, timeout_s: float) -> socket.socket:
                 raise _no_answer(path, error) from error
             time.sleep(_RETRY_S)
         else:
+            sock.settimeout(max(_RETRY_S, deadline - time.monotonic()))  # what the wait for the queue left
             return sock
 
 

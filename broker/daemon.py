@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from broker import __version__, config, paths, platform
+from broker import __version__, config, locks, paths, platform
 from broker.clock import SystemClock
 from broker.config import Config
 from broker.endpoints import listener as listening
@@ -49,15 +49,15 @@ def run(config_path: Path) -> int:
     _set_up_log(settings.daemon.log_level)
     _say_what_is_not_guarded(settings)
     _raise_descriptor_limit()
-    listening.lock(paths.state_dir(), "state.lock")
+    locks.take(paths.state_dir(), locks.STATE)
     listener = listening.passed_socket()
     path = Path(listener.getsockname()) if listener is not None else paths.socket_path()
-    listening.lock(path.parent, "socket.lock")
+    lock = locks.take(path.parent, locks.SOCKET)
     activated = listener is not None
     if listener is None:
         listener = listening.own_socket(path)
     try:
-        asyncio.run(_Daemon(settings, system, listener).serve())
+        asyncio.run(_Daemon(settings, system, listener, lock).serve())
     finally:
         if not activated:
             path.unlink(missing_ok=True)  # the lock is still held, so it is still ours
@@ -65,12 +65,13 @@ def run(config_path: Path) -> int:
 
 
 class _Daemon:
-    """One run of the daemon on one listening socket."""
+    """One run of the daemon on one listening socket, whose lock it holds."""
 
-    def __init__(self, settings: Config, system: platform.Platform, listener: socket.socket) -> None:
+    def __init__(self, settings: Config, system: platform.Platform, listener: socket.socket, lock: int) -> None:
         self._settings = settings
         self._system = system
         self._listener = listener
+        self._lock = lock
         self._started = time.monotonic()
         self._reload_error: str | None = None
         self._helper = installed_helper.kind(installed_helper.path())
@@ -106,6 +107,7 @@ class _Daemon:
         log.info("serving %d credentials on %s", len(self._settings.credentials), self._listener.getsockname())
         await stop.wait()
         notify("STOPPING=1")
+        locks.say_stopping(self._lock)
         watcher.stop()
         self._broker.bus.close()  # event streams first: one open stream must not delay the end
         await connections.drain(_DRAIN_ANSWERS_S, _DRAIN_REQUESTS_S)

@@ -254,6 +254,19 @@ def test_a_daemon_that_never_answers_is_given_up(path: Path) -> None:
         assert not Client(path, timeout_s=0.05).healthy()
 
 
+def test_whether_a_daemon_is_healthy_is_known_within_a_second(path: Path) -> None:
+    """What waits for a daemon asks this again and again; `broker status` takes five at most."""
+    path.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(path))
+        path.chmod(0o600)
+        mute.listen()
+        before = time.monotonic()
+        assert not Client(path).healthy()
+        assert time.monotonic() - before < 3
+    assert Client(path).timeout_s <= 5
+
+
 @pytest.mark.skipif(os.uname().sysname != "Linux", reason="elsewhere a full queue refuses, like a dead daemon")
 def test_a_full_queue_is_a_busy_daemon_not_a_dead_one(path: Path) -> None:
     """It is waited out until the time-out, and never taken for a reason to start another one."""

@@ -7,13 +7,15 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final, TypeVar
 
 from broker import paths
 from broker.background import log as logs
 from broker.background.detached import environment, spawn
+from broker.background.finding import holder
 from broker.background.stopping import stop
-from broker.client import Client, NotRunning
+from broker.client import HEALTHY_WITHIN_S, Client, NotRunning
 from broker.errors import AlreadyRunning, BrokerError, Unreachable
 from broker.integrations import systemd
 
@@ -43,15 +45,22 @@ def with_daemon(client: Client, ask: Callable[[Client], Answer]) -> Answer:
     return ask(client)
 
 
-def start(client: Client) -> None:
-    """Return when a daemon serves, whoever started it. Raises `StartFailed`, `Unreachable`, `UnsafePath`."""
+def start(client: Client) -> bool:
+    """Return when a daemon serves, whoever started it; False when one did already.
+
+    Raises `StartFailed`, `Unreachable`, `UnsafePath`.
+    """
+    deadline = _deadline()
+    if client.healthy():
+        return False
     if systemd.is_set_up(client.socket_path):
         systemd.start()
         _wait_until_healthy(client)
-        return
-    with _only_starter(client) as we_start:
+        return True
+    with _only_starter(client, deadline) as we_start:
         if we_start:
-            _start_detached(client)
+            _start_detached(client, deadline)
+    return True
 
 
 def restart(client: Client) -> None:
@@ -65,20 +74,16 @@ def restart(client: Client) -> None:
 
 
 @contextmanager
-def _only_starter(client: Client) -> Iterator[bool]:
+def _only_starter(client: Client, deadline: float) -> Iterator[bool]:
     """Let one start go ahead of twenty; False for those who find a daemon when their turn comes."""
-    lock = (
-        paths.private_folder(paths.state_dir()) / "starting.lock"
-    )  # not the helper's start.lock: it holds that while it runs us
+    # Not the helper's start.lock: it holds that while it runs us.
+    lock = paths.private_folder(paths.state_dir()) / "starting.lock"
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    deadline = time.monotonic() + STARTED_WITHIN_S
     try:
         while not _locked(descriptor):
             if client.healthy():
                 break
-            if time.monotonic() > deadline:
-                raise _late(client)
-            time.sleep(_POLL_S)
+            _rest(client, deadline)
         yield not client.healthy()
     finally:
         os.close(descriptor)
@@ -92,41 +97,60 @@ def _locked(descriptor: int) -> bool:
     return True
 
 
-def _start_detached(client: Client) -> None:
+def _start_detached(client: Client, deadline: float) -> None:
     log = logs.prepare()
     written = log.stat().st_size
-    deadline = time.monotonic() + STARTED_WITHIN_S
+    while (code := _run(client, log, deadline)) == AlreadyRunning.exit_code:
+        # The other one starts (and will serve) or drains (and makes room): look again, and try again.
+        time.sleep(_AGAIN_S)
+        if client.healthy():
+            return
+        _rest(client, deadline)
+    if code is not None:
+        said = logs.said_since(log, written)
+        words = f"the daemon did not start (exit code {code}); its log is {log}"
+        raise StartFailed("\n".join([*said, words]), code)
+
+
+def _run(client: Client, log: Path, deadline: float) -> int | None:
+    """Start one process; return None as soon as a daemon serves, or the exit code (as a shell writes it)."""
     child = spawn(log, environment())
-    while not client.healthy():
-        code = child.poll()
-        if code == AlreadyRunning.exit_code:
-            # The other one starts (and will serve) or drains (and makes room): look again, and try again.
-            time.sleep(_AGAIN_S)
-            if not client.healthy():
-                child = spawn(log, environment())
-        elif code is not None:
-            said = logs.said_since(log, written)
-            words = f"the daemon did not start (exit code {_exit_code(code)}); its log is {log}"
-            raise StartFailed("\n".join([*said, words]), _exit_code(code))
-        if time.monotonic() > deadline:
-            raise _late(client)
-        time.sleep(_POLL_S)
-    child.returncode = 0  # it outlives us: nobody waits for it, and Python shall not warn of that
+    try:
+        while not client.healthy():
+            code = child.poll()
+            if code is not None:
+                return code if code > 0 else 128 - code
+            _rest(client, deadline)
+    finally:
+        if child.returncode is None:
+            child.returncode = 0  # it outlives us: nobody waits for it, and Python shall not warn of that
+    return None
 
 
 def _wait_until_healthy(client: Client) -> None:
-    deadline = time.monotonic() + STARTED_WITHIN_S
+    deadline = _deadline()
     while not client.healthy():
-        if time.monotonic() > deadline:
-            raise _late(client)
-        time.sleep(_POLL_S)
+        _rest(client, deadline)
+
+
+def _deadline() -> float:
+    """Give the time of the last look, which may itself take a while."""
+    return time.monotonic() + STARTED_WITHIN_S - HEALTHY_WITHIN_S
+
+
+def _rest(client: Client, deadline: float) -> None:
+    """Pause between two looks; raise `Unreachable` at the deadline."""
+    if time.monotonic() > deadline:
+        raise _late(client)
+    time.sleep(_POLL_S)
 
 
 def _late(client: Client) -> Unreachable:
+    held_by = holder(client)
+    if held_by is not None and held_by.pid:
+        return Unreachable(
+            f"the daemon (pid {held_by.pid}) on {client.socket_path} does not answer: it hangs; run: broker restart"
+        )
     return Unreachable(
         f"no daemon answers on {client.socket_path} after {STARTED_WITHIN_S:.0f} s; see {paths.state_dir()}/broker.log, or run: broker run"
     )
-
-
-def _exit_code(code: int) -> int:
-    return code if code > 0 else 128 - code  # as a shell writes death by a signal

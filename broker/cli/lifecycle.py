@@ -28,18 +28,15 @@ def start_command() -> None:
     the state folder.
     """
     client = Client(paths.socket_path())
-    if client.healthy():
-        click.echo(f"a daemon runs already ({_who(client)})")
-        return
-    background.start(client)
-    click.echo(f"started ({_who(client)})")
+    started = background.start(client)
+    click.echo(f"{'started' if started else 'a daemon runs already'} ({_who(client)})")
 
 
 @click.command("stop", epilog=examples("broker stop"))
 def stop_command() -> None:
     """Stop the daemon, wherever it was started.
 
-    Answers on their way are finished first.
+    Answers on their way are finished first; a daemon that hangs is killed.
     """
     stopped = background.stop(Client(paths.socket_path()))
     click.echo("stopped" if stopped else "no daemon was running")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket
 import stat
@@ -18,23 +17,6 @@ BACKLOG: Final = 4096
 """Connections that may wait to be accepted: five hundred helpers at once are not turned away."""
 
 _FIRST_PASSED_DESCRIPTOR: Final = 3  # sd_listen_fds(3)
-_MODE: Final = 0o600
-
-
-def lock(folder: Path, name: str) -> int:
-    """Take the lock `name` in `folder` (0700, made where missing) for as long as this process lives.
-
-    Two daemons must never share a socket or a state folder: asyncio silently replaces a live socket file.
-    Returns the descriptor. Raises `AlreadyRunning`, `UnsafePath`.
-    """
-    path = private_folder(folder) / name
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _MODE)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise AlreadyRunning(f"{path}: another broker is running; see: broker status, or: broker restart") from error
-    return descriptor
 
 
 def passed_socket(env: Mapping[str, str] = os.environ) -> socket.socket | None:

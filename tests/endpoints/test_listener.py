@@ -1,4 +1,4 @@
-"""The socket and the locks: one daemon, and never somebody else's socket."""
+"""The socket: one daemon's, and never somebody else's socket."""
 
 from __future__ import annotations
 
@@ -67,21 +67,9 @@ def test_anything_else_in_its_place_is_left_alone(folder: Path, kind: str) -> No
     assert place.is_symlink() or place.exists()
 
 
-def test_second_daemon_is_told_of_the_first(folder: Path) -> None:
-    """A lock is held by one process at a time, and freed by its death."""
-    code = f"from broker.endpoints import listener; from pathlib import Path; listener.lock(Path({str(folder)!r}), 'x')"
-    held = listener.lock(folder, "x")
-    refused = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "AlreadyRunning" in refused.stderr
-    os.close(held)
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 def test_open_folder_is_refused(folder: Path) -> None:
-    """A folder that others can enter is no place for a lock or socket; the message has the chmod."""
+    """A folder that others can enter is no place for a socket; the message has the chmod."""
     folder.chmod(0o755)
-    with pytest.raises(UnsafePath, match="chmod 700"):
-        listener.lock(folder, "x")
     with pytest.raises(UnsafePath, match="chmod 700"):
         listener.own_socket(folder / "b.sock")
 
