@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from broker import paths
+from broker import locks, paths
 from broker.background import log as logs
 from broker.background.detached import environment, spawn
 from broker.background.finding import holder
@@ -100,16 +100,33 @@ def _locked(descriptor: int) -> bool:
 def _start_detached(client: Client, deadline: float) -> None:
     log = logs.prepare()
     written = log.stat().st_size
+    looked = False
     while (code := _run(client, log, deadline)) == AlreadyRunning.exit_code:
-        # The other one starts (and will serve) or drains (and makes room): look again, and try again.
-        time.sleep(_AGAIN_S)
-        if client.healthy():
+        if looked and holder(client) is None:
+            break  # what is in the way is no daemon on this socket: it neither will serve nor makes room
+        if _served_by_the_other(client, deadline):
             return
-        _rest(client, deadline)
+        looked = True
     if code is not None:
-        said = logs.said_since(log, written)
-        words = f"the daemon did not start (exit code {code}); its log is {log}"
-        raise StartFailed("\n".join([*said, words]), code)
+        raise _failed(code, log, logs.said_since(log, written))
+
+
+def _served_by_the_other(client: Client, deadline: float) -> bool:
+    """Wait while another daemon starts (and will serve), or drains (and makes room: False)."""
+    starting_until = time.monotonic() + _AGAIN_S  # it takes the state folder's lock first, the socket's a moment later
+    while not client.healthy():
+        if time.monotonic() > starting_until and holder(client) is None:
+            return False
+        _rest(client, deadline)
+    return True
+
+
+def _failed(code: int, log: Path, said: list[str]) -> StartFailed:
+    state = locks.holder(paths.state_dir() / locks.STATE) if code == AlreadyRunning.exit_code else None
+    if state is None:
+        return StartFailed("\n".join([*said, f"the daemon did not start (exit code {code}); its log is {log}"]), code)
+    hint = f"the daemon of process {state.pid}, on another socket, keeps its state in {paths.state_dir()}; set BROKER_SOCKET to its socket, or BROKER_STATE_DIR to another folder"
+    return StartFailed("\n".join([*said[-1:], hint]), Unreachable.exit_code)
 
 
 def _run(client: Client, log: Path, deadline: float) -> int | None:

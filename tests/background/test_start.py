@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
+import os
+import socket
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from broker import locks
 from broker.cli.stage import wait_until
 from tests.background.conftest import pid
 from tests.cli.conftest import Type
@@ -46,20 +48,22 @@ def test_twenty_starts_at_once_leave_one_daemon(spawn: Spawn, config: Path) -> N
 
 
 def test_a_start_outlasts_the_daemon_that_is_leaving(spawn: Spawn, type_: Type, config: Path, folder: Path) -> None:
-    """While the old one drains it holds the lock: the start tries again until that is free."""
+    """While the old one drains it holds both locks: the start waits until they are free, and then starts one."""
     type_("start")
     type_("stop")
-    (lock,) = (found for found in (folder / "state").glob("*.lock") if found.name != "starting.lock")
     log = folder / "state" / "broker.log"
     before = log.read_text()
-    with lock.open("r+") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        start = spawn("start")
-        assert wait_until(lambda: "another broker is running" in log.read_text().removeprefix(before), 10)
-        assert start.poll() is None
+    held = [locks.take(folder / "run", locks.SOCKET), locks.take(folder / "state", locks.STATE)]
+    start = spawn("start")
+    assert wait_until(lambda: "another broker is running" in log.read_text().removeprefix(before), 10)
+    with pytest.raises(subprocess.TimeoutExpired):
+        start.wait(1.5)  # longer than for a daemon that will not make room
+    for lock in held:
+        os.close(lock)
     out, err = start.communicate(timeout=30)
     assert (start.returncode, err) == (0, "")
     assert out.startswith("started (pid ")
+    assert log.read_text().removeprefix(before).count("another broker is running") == 1
 
 
 def test_an_ask_starts_the_daemon(type_: Type, config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +73,31 @@ def test_an_ask_starts_the_daemon(type_: Type, config: Path, monkeypatch: pytest
     said = type_("token")
     assert (said.code, said.err) == (0, "")
     assert said.out.startswith("demo-")
+
+
+def test_a_daemon_on_another_socket_is_named_soon(
+    type_: Type, config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sockets cannot share a state folder: the line says which folder, and nobody waits for what will not be."""
+    daemon = pid(type_("start").out)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("BROKER_SOCKET", str(folder / "run2" / "broker.sock"))
+        said = type_("start")
+    assert said.code == 69
+    lines = said.err.splitlines()
+    assert "state.lock: another broker is running" in lines[0]
+    assert f"process {daemon}, on another socket, keeps its state in {folder}/state; set BROKER_SOCKET" in lines[1]
+    assert (folder / "state" / "broker.log").read_text().count("another broker is running") == 2
+
+
+def test_another_program_on_the_socket_is_named_soon(type_: Type, config: Path, folder: Path) -> None:
+    """It is not a daemon, so waiting for it to serve or to leave is no use."""
+    path = folder / "run" / "broker.sock"
+    path.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        path.chmod(0o600)
+        other.listen(0)
+        said = type_("start")
+    assert said.code == 75
+    assert f"{path}: another program answers there" in said.err
