@@ -55,6 +55,46 @@ def test_what_looks_like_a_key_is_masked(secret: str) -> None:
     assert secret not in last_line(f"refused {secret} today".encode(), b"", ())
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Authorization: Bearer XYZ", "Authorization: Bearer ***"),
+        ("bearer XYZ was refused", "bearer *** was refused"),
+        ("Bearer token: XYZ", "Bearer *** ***"),
+        ("AWS_SECRET_ACCESS_KEY=XYZ", "AWS_SECRET_ACCESS_KEY=***"),
+        ('{"api_key": "X Y\\"Z", "user": "me"}', '{"api_key": ***, "user": "me"}'),
+        ("password='X Y Z' is wrong", "password=*** is wrong"),
+        ("{'client_secret': 'XYZ'}", "{'client_secret': ***}"),
+        ("fatal: https://me:XYZ@git.corp.example/: denied", "fatal: https://***@git.corp.example/: denied"),
+    ],
+)
+def test_what_follows_a_word_for_secrets_is_masked(said: str, shown: str) -> None:
+    """However short it is."""
+    assert last_line(said.encode(), b"", ()) == shown
+
+
+def test_a_word_of_the_output_hides_no_value_behind_it() -> None:
+    """The output may have been JSON with a `token`."""
+    assert last_line(b"bad token: XYZ", b'{"token": "fake-token-1"}', ()) == "bad ***: ***"
+
+
+@given(
+    st.sampled_from(
+        ["Bearer ", "password=", "token: ", "secret=", "api_key=", "API-KEY = ", "Authorization: Basic ", "--token="]
+    ),
+    st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="\"'"), min_size=1, max_size=60),
+)
+def test_a_value_planted_after_such_a_word_never_shows(word: str, value: str) -> None:
+    """Nothing of it, not even its length."""
+    assert last_line(f"refused {word}{value} today".encode(), b"", ()) == f"refused {word}*** today"
+
+
+def test_a_hostile_line_takes_no_time() -> None:
+    """No pattern backtracks: a megabyte of what nearly matches is one pass."""
+    for piece in (b"token", b"password ", b"token='", b"://a", b"bearer  "):
+        assert last_line(piece * (1_000_000 // len(piece)), b"", ())
+
+
 def test_ordinary_words_stay() -> None:
     """Addresses, paths and reasons are what a person needs."""
     line = "GET https://vault.corp.example:8200/v1/secret/data/claude: permission denied (403)"
