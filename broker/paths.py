@@ -15,25 +15,25 @@ SOCKET_ADDRESS_MAX: Final = 108 if os.uname().sysname == "Linux" else 104
 
 
 def config_path(env: Mapping[str, str] = os.environ) -> Path:
-    """Name the config file; it need not exist."""
+    """Name the config file; it need not exist. Raises `ConfigError` where HOME is no place for it.
+
+    A relative BROKER_CONFIG, as a person types it, is taken from this process's own folder.
+    """
     if explicit := env.get("BROKER_CONFIG"):
-        return Path(explicit)
+        return Path(explicit).absolute()
     return _xdg(env, "XDG_CONFIG_HOME", ".config") / "broker" / "config.toml"
 
 
 def state_dir(env: Mapping[str, str] = os.environ) -> Path:
-    """Name the folder for what outlives the daemon; it need not exist."""
+    """Name the folder for what outlives the daemon; it need not exist. Raises `ConfigError` for a relative one."""
     if explicit := env.get("BROKER_STATE_DIR"):
-        return Path(explicit)
+        return _absolute("BROKER_STATE_DIR", explicit)
     return _xdg(env, "XDG_STATE_HOME", ".local/state") / "broker"
 
 
 def socket_path(env: Mapping[str, str] = os.environ, uid: int | None = None) -> Path:
     """Name the control socket; raise `ConfigError` where the name cannot be a socket's address."""
     path = _socket_candidate(env, os.geteuid() if uid is None else uid)
-    if not path.is_absolute():
-        # A relative one would be looked up in the project's folder, where a stranger may have put a socket.
-        raise ConfigError([f"socket path {path}: must be absolute; set BROKER_SOCKET to an absolute path"])
     if len(os.fsencode(path)) >= SOCKET_ADDRESS_MAX:
         raise ConfigError(
             [
@@ -61,7 +61,7 @@ def private_folder(folder: Path) -> Path:
 
 def _socket_candidate(env: Mapping[str, str], uid: int) -> Path:
     if explicit := env.get("BROKER_SOCKET"):
-        return Path(explicit)
+        return _absolute("BROKER_SOCKET", explicit)
     runtime = env.get("XDG_RUNTIME_DIR", "")
     if runtime.startswith("/"):
         return Path(runtime) / "broker" / "broker.sock"
@@ -76,5 +76,12 @@ def _xdg(env: Mapping[str, str], name: str, fallback: str) -> Path:
     if value.startswith("/"):  # the XDG specification: relative ones are to be ignored
         return Path(value)
     if home := env.get("HOME"):
-        return Path(home) / fallback
+        return _absolute("HOME", home) / fallback
     raise ConfigError([f"neither {name} nor HOME is set, so there is no place for the broker's files; set HOME"])
+
+
+def _absolute(name: str, value: str) -> Path:
+    """Refuse a relative path: it would lead into the project's folder, where a stranger may have put a socket or config."""
+    if not value.startswith("/"):
+        raise ConfigError([f"{name}={value}: must be an absolute path"])
+    return Path(value)

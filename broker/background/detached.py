@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import broker
+from broker import paths
 
 _NOT_HANDED_ON: Final = ("LD_", "DYLD_", "PYTHON", "LISTEN_", "NOTIFY_SOCKET", "WATCHDOG_", "CLAUDECODE")
 
@@ -23,9 +24,12 @@ def command() -> list[str]:
 def environment(env: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Give the daemon's environment: the caller's (`env` sources read it) without what steers loaders and services.
 
-    A checkout that is not installed is put on the daemon's search path.
+    A relative BROKER_CONFIG is made absolute, since the daemon runs in `/`. A checkout that is not installed is put
+    on the daemon's search path.
     """
     kept = {name: value for name, value in env.items() if not name.startswith(_NOT_HANDED_ON)}
+    if kept.get("BROKER_CONFIG"):
+        kept["BROKER_CONFIG"] = str(paths.config_path(kept))
     home = str(Path(broker.__file__).parent.parent)
     installed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     return kept if home in installed else kept | {"PYTHONPATH": home}

@@ -17,7 +17,7 @@ _LAST_LINES: Final = 20
 
 def prepare() -> Path:
     """Make the log (0600), or check it; one that has grown too large becomes `broker.log.1`. Raises `UnsafePath`."""
-    log = paths.private_folder(paths.state_dir()).absolute() / "broker.log"
+    log = paths.private_folder(paths.state_dir()) / "broker.log"
     with suppress(FileNotFoundError):
         if log.lstat().st_size > LENGTH_MAX:
             log.replace(log.with_name("broker.log.1"))

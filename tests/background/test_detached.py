@@ -41,3 +41,13 @@ def test_the_daemons_environment_is_the_callers_without_what_steers_loaders(monk
     handed_on = detached.environment(given)
     handed_on.pop("PYTHONPATH", None)
     assert handed_on == {"MY_KEY": "fake", "PATH": "/bin", "BROKER_CONFIG": "/c"}
+
+
+def test_a_relative_config_is_the_callers_also_for_the_daemon(
+    type_: Type, config: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`BROKER_CONFIG=./config.toml broker start` means the file here, although the daemon runs in `/`."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("BROKER_CONFIG", "./config.toml")
+    assert type_("start").code == 0
+    assert "work" in type_("status").out

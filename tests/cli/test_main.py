@@ -73,7 +73,7 @@ def test_a_setting_that_cannot_be_is_one_line_and_78(type_: Type, monkeypatch: p
     monkeypatch.setenv("BROKER_SOCKET", "broker.sock")
     found = type_("status")
     assert found.code == 78
-    assert found.err == "broker: socket path broker.sock: must be absolute; set BROKER_SOCKET to an absolute path\n"
+    assert found.err == "broker: BROKER_SOCKET=broker.sock: must be an absolute path\n"
 
 
 def test_a_disk_that_says_no_is_no_traceback(type_: Type, monkeypatch: pytest.MonkeyPatch) -> None:
