@@ -187,13 +187,23 @@ static void make_folder(const char *folder)
     is_private(folder, true);
 }
 
+/* Something wrong in the lock's place can be removed; a read-only or full file system has to be mended, or left. */
+static _Noreturn void fail_to_lock(const char *folder, const char *path, int reason)
+{
+    struct stat found;
+    if (reason != EROFS && lstat(path, &found) == 0)
+        fail(EX_UNAVAILABLE, "%s: %s; run: rm %s", path, strerror(reason), path);
+    fail(EX_UNAVAILABLE, "no daemon listens, and in %s nothing can be written: %s; set BROKER_SOCKET", folder,
+         strerror(reason));
+}
+
 static int open_lock(const char *folder)
 {
     char path[SOCKET_MAX + 16];
     snprintf(path, sizeof path, "%s/start.lock", folder);
     int lock = above_standard(open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
     if (lock < 0)
-        fail(EX_UNAVAILABLE, "%s: %s; run: rm %s", path, strerror(errno), path);
+        fail_to_lock(folder, path, errno);
     return lock;
 }
 

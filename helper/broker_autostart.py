@@ -4,6 +4,7 @@ The part of the Python helper that is seldom needed; the twin of autostart.c.
 """
 
 import _socket
+import errno
 import fcntl
 import posix
 import sys
@@ -84,8 +85,21 @@ def open_lock(folder: bytes) -> int:
     try:
         lock = posix.open(path, posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC, 0o600)
     except OSError as error:
-        fail(EX_UNAVAILABLE, f"{show(path)}: {error.strerror}; run: rm {show(path)}")
+        fail_to_lock(folder, path, error)
     return above_standard(lock)
+
+
+def fail_to_lock(folder: bytes, path: bytes, error: OSError) -> "NoReturn":
+    """End the run; something wrong in the lock's place can be removed, a read-only or full file system has to be mended."""
+    try:
+        posix.lstat(path)
+        removable = error.errno != errno.EROFS
+    except OSError:
+        removable = False
+    if removable:
+        fail(EX_UNAVAILABLE, f"{show(path)}: {error.strerror}; run: rm {show(path)}")
+    why = f"in {show(folder)} nothing can be written: {error.strerror}"
+    fail(EX_UNAVAILABLE, f"no daemon listens, and {why}; set BROKER_SOCKET")
 
 
 def start_under_lock(settings: Settings, lock: int) -> _socket.socket:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
+import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -94,6 +97,40 @@ def test_a_folder_that_cannot_be_made_says_so(place: Place, broker: FakeBroker) 
     assert (said.code, said.out, broker.starts()) == (69, b"", [])
     assert "/proc/nowhere" in said.err
     assert "BROKER_SOCKET" in said.err
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="needs a folder of ours in which nobody can make a file: /proc/PID/fd"
+)
+def test_a_folder_that_takes_no_file_is_named_with_the_reason(place: Place, broker: FakeBroker) -> None:
+    """No `rm` helps there, nor on a read-only or full file system."""
+    folder = f"/proc/{os.getpid()}/fd"
+    said = started(place, BROKER_SOCKET=f"{folder}/broker.sock")
+    assert (said.code, said.out, broker.starts()) == (69, b"", [])
+    assert said.err.startswith(f"broker-helper: no daemon listens, and in {folder} nothing can be written: ")
+    assert said.err.endswith("; set BROKER_SOCKET\n")
+
+
+@pytest.mark.parametrize("leftover", [False, True], ids=["no lock", "old lock"])
+def test_a_read_only_folder_is_named_with_the_reason(
+    place: Place,
+    broker: FakeBroker,
+    need: Callable[[bool, str], None],
+    leftover: bool,  # noqa: FBT001  # a parameter
+) -> None:
+    """The folder and the file system's own word; a lock that lies there is not to blame."""
+    folder = place.socket.parent
+    if leftover:
+        (folder / "start.lock").touch(mode=0o600)
+    own_mounts = ["unshare", *([] if os.geteuid() == 0 else ["-r"]), "-m"]
+    possible = shutil.which("unshare") and subprocess.run([*own_mounts, "true"], check=False).returncode == 0
+    need(bool(possible), "unshare -m is not possible here")
+    mount = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" && exec "$2"'
+    said = place.run_as(
+        [*own_mounts, "sh", "-c", mount, "sh", str(folder), str(place.helper)], {"BROKER_AUTOSTART": None}
+    )
+    assert (said.code, said.out, broker.starts()) == (69, b"", [])
+    assert f"in {folder} nothing can be written: Read-only file system; set BROKER_SOCKET" in said.err
 
 
 def test_nothing_of_the_callers_reaches_the_daemon(place: Place, broker: FakeBroker) -> None:
