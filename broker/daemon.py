@@ -164,7 +164,9 @@ def _say_what_is_not_guarded(settings: Config) -> None:
 
 
 def _set_up_log(level: str) -> None:
-    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    moment = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "  # the journal keeps the time itself
+    line = f"{moment}%(levelname)s %(name)s: %(message)s"
+    logging.basicConfig(stream=sys.stderr, format=line, level=logging.WARNING)
     logging.getLogger("broker").setLevel(level.upper())
     # It would quote a malformed request byte by byte, with whatever secret a confused client put there.
     logging.getLogger("aiohttp").setLevel(logging.CRITICAL)

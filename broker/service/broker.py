@@ -22,6 +22,9 @@ from broker.sources.interface import Source
 
 log = logging.getLogger(__name__)
 
+_NAMES: Final = 8
+"""Credentials that an error line names."""
+
 _CLOSE_S: Final = 2.0
 """How long sources may take to give back what they borrowed."""
 
@@ -92,10 +95,9 @@ class Broker:
         """Find a credential; raise `BadRequest` where none is meant, `UnknownCredential` where there is none."""
         wanted = name if name is not None else self.config.default
         if wanted is None:
-            names = ", ".join(sorted(self._entries)) or "none"
-            raise BadRequest(
-                f"which credential? The config has {names}; name one, or set default in {self.config.path}"
-            )
+            names = sorted(self._entries)
+            some = ", ".join(names[:_NAMES]) + (", ..." if len(names) > _NAMES else "")
+            raise BadRequest(f"which credential? The config has {some}; name one, or set default in {self.config.path}")
         entry = self._entries.get(wanted)
         if entry is None:
             near = difflib.get_close_matches(wanted, self._entries, n=1)
