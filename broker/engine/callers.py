@@ -25,6 +25,12 @@ SESSIONS_MAX: Final = 4096
 
 _EARLY_SLACK_S: Final = 1.0
 _SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "busybox", "zsh", "ksh"})
+_RUNTIMES: Final = frozenset({"node", "MainThread", "bun", "deno"})
+"""What a process is called that runs Claude Code as a script; newer versions of node name themselves by thread."""
+
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_./@%+=:,~ -]{1,4096}", re.ASCII)
+"""A command in which no character means anything to a shell: the usual case, told without parsing."""
+
 _CONTROL: Final = frozenset(";&|()`")
 _COMMAND_MAX: Final = 4096
 _CLAUDE: Final = re.compile(
@@ -51,12 +57,17 @@ def session_of(chain: Sequence[Process], argv: Argv) -> Session | None:
     command (bash, macOS's sh) leaves helper <- Claude Code.
     """
     match chain:
-        case [_, shell, claude, *_] if shell.name in _SHELLS:
-            if _runs_one_command(argv(shell.pid)) and _is_claude(claude, argv):
+        case [_, shell, claude, *_] if is_shell(shell):
+            if _is_claude(claude, argv) and _runs_one_command(argv(shell.pid)):
                 return Session(claude.pid, claude.started)
         case [_, claude, *_] if _is_claude(claude, argv):
             return Session(claude.pid, claude.started)
     return None
+
+
+def is_shell(process: Process) -> bool:
+    """Whether Claude Code may stand behind this process, as its parent."""
+    return process.name in _SHELLS
 
 
 def _runs_one_command(arguments: Sequence[str]) -> bool:
@@ -64,6 +75,8 @@ def _runs_one_command(arguments: Sequence[str]) -> bool:
     if len(arguments) != 3 or arguments[1] != "-c":  # noqa: PLR2004  # sh, -c, COMMAND
         return False
     command = arguments[2]
+    if _PLAIN.fullmatch(command):
+        return True
     if len(command) > _COMMAND_MAX or "\n" in command.strip():
         return False  # shlex takes seconds for what a hostile process can put there, and a new line for a blank
     lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
@@ -80,7 +93,8 @@ def _is_claude(process: Process, argv: Argv) -> bool:
     """Whether this is Claude Code itself, by its own name or by what it was started as."""
     if _CLAUDE.fullmatch(process.name):
         return True
-    return any(_CLAUDE.fullmatch(argument) for argument in argv(process.pid)[:2])
+    may_run_it = process.name in _RUNTIMES or process.name[:1].isdigit()  # the installer names it by its version
+    return may_run_it and any(_CLAUDE.fullmatch(argument) for argument in argv(process.pid)[:2])
 
 
 @dataclass(slots=True)

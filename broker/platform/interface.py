@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -37,8 +37,10 @@ class Platform(Protocol):
         """Keep this process's memory from other programs: no debugger, no core dump."""
 
 
-def ancestry(platform: Platform, pid: int, depth: int) -> list[Process]:
+def ancestry(platform: Platform, pid: int, depth: int, beyond: Callable[[Process], bool] = bool) -> list[Process]:
     """Return the process and its parents, nearest first, at most `depth` of them; empty if it is gone.
+
+    `beyond` says of each parent whether its own parent is wanted too: every look costs its time.
 
     A pid can be handed on to another process at any time: compare the first one with `platform.process(pid)`
     after all else that is to be known about the chain, or it may be a stranger's.
@@ -47,5 +49,6 @@ def ancestry(platform: Platform, pid: int, depth: int) -> list[Process]:
     chain: list[Process] = []
     while process is not None and len(chain) < depth:
         chain.append(process)
-        process = platform.process(process.parent) if process.parent > 1 else None
+        wanted = process.parent > 1 and (len(chain) == 1 or beyond(process))
+        process = platform.process(process.parent) if wanted else None
     return chain

@@ -12,7 +12,7 @@ from typing import Final
 
 from broker.clock import Clock
 from broker.config import Config, CredentialConfig, SourceConfig
-from broker.engine.callers import Session, session_of
+from broker.engine.callers import Session, is_shell, session_of
 from broker.engine.vocabulary import Held
 from broker.errors import BadRequest, UnknownCredential
 from broker.platform.interface import Peer, Platform, ancestry
@@ -156,7 +156,7 @@ class Broker:
     def _session(self, caller: Caller) -> Session | None:
         if caller.from_tool:
             return None
-        chain = ancestry(self._platform, caller.peer.pid, _CHAIN)
+        chain = ancestry(self._platform, caller.peer.pid, _CHAIN, beyond=is_shell)
         session = session_of(chain, self._platform.arguments)
         if session is None or self._platform.has_variable(caller.peer.pid, "CLAUDECODE"):
             return None  # a status line, hook or tool of Claude Code's may ask as often as it likes
