@@ -28,6 +28,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "�" for char in text)
 
 
+def separator() -> str:
+    """Give what stands between the words of a line: a dot where stdout can say one."""
+    return " · " if "utf" in (sys.stdout.encoding or "").lower() else ", "
+
+
 def on_terminal() -> bool:
     """Whether stdout is a terminal that can place a cursor."""
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"

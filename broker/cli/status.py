@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from broker import paths
-from broker.cli import check
+from broker.cli import check, output, plain
 from broker.cli.arguments import CREDENTIAL, examples
 from broker.client import Client, document
 from broker.errors import BadRequest, BrokerError, UnknownCredential, Unreachable
@@ -79,7 +79,13 @@ def _same_version() -> Iterator[None]:
 def _drawn(found: Mapping[str, Any], name: str | None, *, as_json: bool) -> str:
     if as_json:
         return ""
-    from broker.cli import table  # noqa: PLC0415  # rich is not for --json and --check
+    if not output.on_terminal():
+        return (
+            plain.detail(found, time.time())
+            if name is not None
+            else plain.overview(found, time.time(), separator=output.separator())
+        )
+    from broker.cli import table  # noqa: PLC0415  # rich is for terminals
 
     console = table.stdout()
     draw = table.overview if name is None else table.detail

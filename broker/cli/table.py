@@ -1,6 +1,6 @@
-"""The status drawn by rich: what daemon this is, a table of its credentials, and below it what needs attention.
+"""The status for a terminal, drawn by rich: what daemon this is, a table of its credentials, what needs attention.
 
-A terminal gets colour, glyphs and bars, fitted to its width; a pipe gets the words alone, as wide as they come.
+Colour, glyphs and bars, fitted to the width; `plain.py` writes the same for a pipe.
 """
 
 from __future__ import annotations
@@ -20,20 +20,14 @@ _DISPENSABLE: Final = ("REFRESHES", "SERVED", "SOURCE", "NEXT REFRESH")
 """The columns that a narrow terminal does without: the first goes first."""
 _COUNTS: Final = ("SERVED", "REFRESHES")
 _NO_LIMIT: Final = 100_000
-"""The width of a pipe, in columns: nothing is wrapped, so that a script finds each line whole."""
+"""Columns enough for everything: a pipe has them, and nothing is wrapped there."""
 
 
 def stdout() -> Console:
     """Take stdout as rich sees it, without animation or colour to a pipe whatever FORCE_COLOR says (INTERFACES)."""
     terminal = output.on_terminal()
-    return Console(
-        file=sys.stdout,
-        force_terminal=terminal,
-        width=None if terminal else _NO_LIMIT,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
+    width = None if terminal else _NO_LIMIT
+    return Console(file=sys.stdout, force_terminal=terminal, width=width, highlight=False, markup=False, emoji=False)
 
 
 def rendered(drawing: RenderableType, console: Console) -> str:
@@ -46,7 +40,7 @@ def rendered(drawing: RenderableType, console: Console) -> str:
 def overview(document: Mapping[str, Any], console: Console, now: float) -> Group:
     """Draw the daemon and all of its credentials; `now` is the wall clock in epoch seconds."""
     rows = view.rows(document, now)
-    table = _fitting(rows, console) if rows else Text("no credentials in the config; see: broker config show")
+    table = _fitting(rows, console) if rows else Text(view.NO_CREDENTIALS)
     return Group(*_head(document, console), Text(), table, *_attention(document, rows))
 
 
@@ -55,7 +49,7 @@ def detail(document: Mapping[str, Any], console: Console, now: float) -> Group:
     (credential,) = document["credentials"]
     row = view.row(credential, now)
     title = Text.assemble((row.name, "bold"), "  ", _state(row, console))
-    if console.is_terminal and row.share_left is not None:
+    if row.share_left is not None:
         title.append(f"  {_bar(row.share_left, console)}", row.colour)
     facts = Table.grid(padding=(0, 2))
     for label, value in view.details(credential, now):
@@ -104,13 +98,13 @@ def _cells(row: view.Row, console: Console) -> dict[str, Text]:
 
 
 def _state(row: view.Row, console: Console) -> Text:
-    if console.is_terminal and not console.options.ascii_only:
+    if not console.options.ascii_only:
         return Text(f"{row.glyph} {row.state}" + " ↻" * row.refreshing, row.colour)
     return Text(row.state + " (refreshing)" * row.refreshing, row.colour)
 
 
 def _left(row: view.Row, console: Console) -> Text:
-    if row.share_left is None or not console.is_terminal:
+    if row.share_left is None:
         return Text(row.left, "dim")
     return Text(f"{_bar(row.share_left, console)} {row.left}", row.colour)
 
@@ -122,8 +116,7 @@ def _bar(share: float, console: Console) -> str:
 
 
 def _attention(document: Mapping[str, Any], rows: Sequence[view.Row]) -> list[RenderableType]:
-    notes = [("broker", "yellow", warning) for warning in view.warnings(document["daemon"])]
-    notes += [(row.name, row.colour, note) for row in rows for note in row.notes]
+    notes = view.attention(document, rows)
     table = Table.grid(padding=(0, 2))
     for whom, colour, note in notes:
         table.add_row(Text(whom, colour, no_wrap=True), Text(note, overflow="fold"))

@@ -5,7 +5,7 @@ Pure: from the answer of `GET /v1/status` (INTERFACES) to words. Nothing here kn
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -43,6 +43,8 @@ MEANINGS: Final = {
 }
 UNKNOWN_COLOUR: Final = "red"
 UNKNOWN_GLYPH: Final = "?"
+
+NO_CREDENTIALS: Final = "no credentials in the config; see: broker config show"
 
 BAR_WIDTH: Final = 10
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
@@ -116,6 +118,12 @@ def socket(document: Document) -> str:
 def warnings(about: Document) -> tuple[str, ...]:
     """Write the warnings of the daemon or of one credential."""
     return tuple(printable(f"{warning['message']} ({warning['code']})") for warning in about["warnings"])
+
+
+def attention(document: Document, rows: Sequence[Row]) -> list[tuple[str, str, str]]:
+    """List what needs somebody's attention: about whom, in which colour, and what."""
+    notes = [("broker", "yellow", warning) for warning in warnings(document["daemon"])]
+    return notes + [(row.name, row.colour, note) for row in rows for note in row.notes]
 
 
 def bar(share: float, width: int = BAR_WIDTH) -> str:
