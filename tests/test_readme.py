@@ -41,6 +41,13 @@ def test_every_command_named_exists() -> None:
     assert named <= set(COMMANDS)
 
 
+def test_every_file_that_security_names_exists() -> None:
+    """Each mitigation is found where SECURITY.md says that it is."""
+    named = re.findall(r"`((?:broker|helper)/[a-z_./]*)`", (ROOT / "SECURITY.md").read_text())
+    assert named
+    assert all((ROOT / name).exists() for name in named)
+
+
 def test_the_two_commands_are_there() -> None:
     """The first lines that a newcomer copies: see it work, and check everything."""
     assert blocks("sh")[0].endswith(".venv/bin/broker demo\n")
