@@ -14,10 +14,12 @@ _TERMINAL: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07
 _BETWEEN_WORDS: Final = re.compile(r"[\s\"'`,;:=(){}\[\]<>]+")
 _NAMED: Final = re.compile(
     r"(?i)(?P<name>(?:pass(?:word|wd|phrase|code)?|pwd|token|secret|credential|authorization|(?:api|access|private)[_ -]?key)"
-    r"[\w-]{0,30}[\"'\]]{0,2}\s{0,3}(?:=>|:=|[:=])\s{0,3}(?:(?:bearer|basic)\s{1,3})?)"
-    r"(?:\"(?:\\.|[^\"\\])*\"?|'(?:\\.|[^'\\])*'?|\S+)"
+    r"[\w-]{0,30}[\"'\]]{0,2}\s{0,3}(?::=|[:=])\s{0,3}(?:(?:bearer|basic)\s{1,3})?)"
+    r"(?:>\s{1,3}\S+|\"(?:\\.|[^\"\\])*\"?|'(?:\\.|[^'\\])*'?|\S+)"
 )
-"""`password=XYZ`, `"api_key": "XYZ"`, `Authorization: Bearer XYZ`: a value too short to look like a key is one here."""
+"""`password=XYZ`, `"api_key": "XYZ"`, `Authorization: Bearer XYZ`: a value too short to look like a key is one here.
+
+Of `name => XYZ` the head of the arrow is masked too: it may as well be how a value begins."""
 
 _BEARER: Final = re.compile(r"(?i)(?P<name>\bbearer\s{1,3})\S+")
 _USERINFO: Final = re.compile(r"(?P<name>://)[^\s/@]{1,500}(?=@)")

@@ -7,10 +7,10 @@ from typing import Final
 
 from hypothesis import HealthCheck, settings
 
-settings.register_profile(
-    "plain", max_examples=200, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+HISTORIES: Final = settings(
+    max_examples=2000 if os.environ.get("CI") == "true" else 200,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("ci", settings.get_profile("plain"), max_examples=2000)
-
-HISTORIES: Final = settings.get_profile("ci" if os.environ.get("CI") == "true" else "plain")
-"""Given to the engine's own properties; other suites keep their defaults."""
+"""Given to the engine's own properties; other suites keep their defaults. The rest is as tests/conftest.py set it."""

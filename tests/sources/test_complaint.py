@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from broker.sources.complaint import LENGTH_MAX, last_line
@@ -65,6 +65,8 @@ def test_what_looks_like_a_key_is_masked(secret: str) -> None:
         ('{"api_key": "X Y\\"Z", "user": "me"}', '{"api_key": ***, "user": "me"}'),
         ("password='X Y Z' is wrong", "password=*** is wrong"),
         ("{'client_secret': 'XYZ'}", "{'client_secret': ***}"),
+        ("password => XYZ was wrong", "password =*** was wrong"),
+        ("password=>XYZ was wrong", "password=*** was wrong"),
         ("fatal: https://me:XYZ@git.corp.example/: denied", "fatal: https://***@git.corp.example/: denied"),
     ],
 )
@@ -85,8 +87,9 @@ def test_a_word_of_the_output_hides_no_value_behind_it() -> None:
     st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="\"'"), min_size=1, max_size=60),
 )
 def test_a_value_planted_after_such_a_word_never_shows(word: str, value: str) -> None:
-    """Nothing of it, not even its length."""
-    assert last_line(f"refused {word}{value} today".encode(), b"", ()) == f"refused {word}*** today"
+    """Nothing of it, not even its length; rather a word too much is masked than a character too little."""
+    assume(value.lower() not in {"bearer", "basic"})  # these say what follows, and what follows is masked
+    assert last_line(f"refused {word}{value} today".encode(), b"", ()).startswith(f"refused {word}***")
 
 
 def test_a_hostile_line_takes_no_time() -> None:
