@@ -15,6 +15,8 @@ from broker.cli.stage import wait_until
 from tests.background.conftest import pid
 from tests.cli.conftest import Type
 
+pytestmark = pytest.mark.slow  # real processes that hang, drain or wait for a clock
+
 Spawn = Callable[..., subprocess.Popen[str]]
 
 

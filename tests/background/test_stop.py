@@ -21,6 +21,8 @@ from tests.background.conftest import is_gone, pid
 from tests.cli.conftest import Type
 from tests.fakes.control import Script
 
+pytestmark = pytest.mark.slow  # real processes that hang, drain or wait for a clock
+
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ from broker.errors import UnsafePath
 from broker.integrations import installed_helper
 from tests.cli.conftest import Type
 
+pytestmark = pytest.mark.slow  # real processes that hang, drain or wait for a clock
+
 Spawn = Callable[..., subprocess.Popen[str]]
 Need = Callable[[bool, str], None]
 
@@ -29,7 +31,6 @@ def temporary(tmp_path: Path, need: Need) -> Path:
     return Path(tempfile.mkdtemp(prefix="d-", dir=tmp_path.parent))
 
 
-@pytest.mark.slow
 def test_every_step_holds_and_nothing_is_left(spawn: Spawn, temporary: Path) -> None:
     """Under 30 s, with no colour in a pipe, and no token shown."""
     began = time.monotonic()

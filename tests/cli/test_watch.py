@@ -16,6 +16,8 @@ import pytest
 from tests.cli.conftest import CHECKOUT, Type
 from tests.fakes.control import Script, credential_status, serving
 
+pytestmark = pytest.mark.slow  # real processes that hang, drain or wait for a clock
+
 Spawn = Callable[..., "subprocess.Popen[str]"]
 
 

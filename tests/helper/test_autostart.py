@@ -234,6 +234,7 @@ def test_a_missing_broker_says_so(place: Place) -> None:
     assert f"{place.broker} start failed (exit 127)" in said.err
 
 
+@pytest.mark.slow
 def test_a_start_that_brings_up_nothing_says_so(place: Place, broker: FakeBroker) -> None:
     """`broker start` succeeding without a daemon on our socket ends within seconds, with both named."""
     broker.behave(exit_code=0)
