@@ -65,6 +65,11 @@ def session_of(chain: Sequence[Process], argv: Argv) -> Session | None:
     return None
 
 
+def may_call_for_claude(name: str) -> bool:
+    """Whether a process of this name can be the parent of Claude Code's `apiKeyHelper`: a quick no for all others."""
+    return name in _SHELLS or _may_be_claude(name)
+
+
 def is_shell(process: Process) -> bool:
     """Whether Claude Code may stand behind this process, as its parent."""
     return process.name in _SHELLS
@@ -93,8 +98,14 @@ def _is_claude(process: Process, argv: Argv) -> bool:
     """Whether this is Claude Code itself, by its own name or by what it was started as."""
     if _CLAUDE.fullmatch(process.name):
         return True
-    may_run_it = process.name in _RUNTIMES or process.name[:1].isdigit()  # the installer names it by its version
-    return may_run_it and any(_CLAUDE.fullmatch(argument) for argument in argv(process.pid)[:2])
+    if not _may_be_claude(process.name):
+        return False
+    return any(_CLAUDE.fullmatch(argument) for argument in argv(process.pid)[:2])
+
+
+def _may_be_claude(name: str) -> bool:
+    """Whether Claude Code may be called so: by its own name, its runtime's, or (the installer's way) its version."""
+    return bool(_CLAUDE.fullmatch(name)) or name in _RUNTIMES or name[:1].isdigit()
 
 
 @dataclass(slots=True)

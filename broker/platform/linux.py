@@ -40,6 +40,10 @@ class Linux:
         name = head.partition(b"(")[2].decode(errors="replace")
         return Process(pid, parent=int(fields[1]), started=int(fields[19]), name=name)
 
+    def name(self, pid: int) -> str:
+        """Return the short name of a process, at a fraction of what `process` costs; empty when it is gone."""
+        return _read(f"/proc/{pid}/comm", 64).decode(errors="replace").removesuffix("\n")
+
     def arguments(self, pid: int) -> Sequence[str]:
         """Return the command line of a process; empty when it cannot be read."""
         raw = _read(f"/proc/{pid}/cmdline", _READ_MAX)

@@ -39,6 +39,11 @@ class MacOS:
         except psutil.Error:
             return None
 
+    def name(self, pid: int) -> str:
+        """Return the short name of a process; empty when it is gone."""
+        found = self.process(pid)
+        return "" if found is None else found.name
+
     def arguments(self, pid: int) -> Sequence[str]:
         """Return the command line of a process; empty when it cannot be read."""
         try:

@@ -12,7 +12,7 @@ from typing import Final
 
 from broker.clock import Clock
 from broker.config import Config, CredentialConfig, SourceConfig
-from broker.engine.callers import Session, is_shell, session_of
+from broker.engine.callers import Session, is_shell, may_call_for_claude, session_of
 from broker.engine.vocabulary import Held
 from broker.errors import BadRequest, UnknownCredential
 from broker.platform.interface import Peer, Platform, ancestry
@@ -155,6 +155,9 @@ class Broker:
 
     def _session(self, caller: Caller) -> Session | None:
         if caller.from_tool:
+            return None
+        first = self._platform.process(caller.peer.pid) if caller.peer.pid > 0 else None
+        if first is None or not may_call_for_claude(self._platform.name(first.parent)):
             return None
         chain = ancestry(self._platform, caller.peer.pid, _CHAIN, beyond=is_shell)
         session = session_of(chain, self._platform.arguments)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from broker.engine.callers import Session, session_of
+from broker.engine.callers import Session, may_call_for_claude, session_of
 from broker.model import Process
 
 Chain = list[tuple[str, list[str]]]
@@ -141,3 +141,20 @@ def test_a_huge_argument_costs_no_time(piece: str) -> None:
     _session([HELPER, _shell(huge), CLAUDE])
     _session([HELPER, SHELL, ("x", [huge, huge])])
     assert time.process_time() - started < 0.2
+
+
+@pytest.mark.parametrize(
+    ("name", "may"),
+    [
+        ("sh", True),
+        ("bash", True),
+        ("claude", True),
+        ("node", True),
+        ("2.1.330", True),
+        ("python3", False),
+        ("", False),
+    ],
+)
+def test_the_quick_look_at_a_parent_rules_out_only_strangers(name: str, may: bool) -> None:  # noqa: FBT001  # a table
+    """Whoever can be the parent of Claude Code's helper is looked at closely; all others cost next to nothing."""
+    assert may_call_for_claude(name) is may

@@ -193,3 +193,12 @@ print(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), *resource.getrlimit(resource.RLIMIT_CO
     root = str(Path(platform.__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", check, root], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["1", "0", "0", "0"]
+
+
+def test_a_name_is_told_without_all_the_rest() -> None:
+    """The quick look agrees with the thorough one; a process that is gone has no name."""
+    linux = Linux()
+    own = linux.process(os.getpid())
+    assert own is not None
+    assert linux.name(os.getpid()) == own.name
+    assert linux.name(2**22 + 1) == ""

@@ -68,6 +68,11 @@ class FakePlatform:
         table = {30: (20, "broker-helper"), 20: (10, "sh"), 10: (1, "claude")}
         return Process(pid, table[pid][0], 5, table[pid][1]) if pid in table else None
 
+    def name(self, pid: int) -> str:
+        """Look into the table."""
+        found = self.process(pid)
+        return "" if found is None else found.name
+
     def arguments(self, pid: int) -> Sequence[str]:
         """Only the shell's matter."""
         return ["sh", "-c", "broker-helper"] if pid == 20 else []
