@@ -7,12 +7,6 @@ import shutil
 from collections.abc import Callable
 
 import pytest
-from hypothesis import settings
-
-# Whether a change may land must not hang on luck: CI tries the same examples each time. A person's run tries new ones.
-settings.register_profile("ci", derandomize=True, deadline=None)
-if os.environ.get("CI") == "true":
-    settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

@@ -13,4 +13,4 @@ HISTORIES: Final = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-"""Given to the engine's own properties; other suites keep their defaults. The rest is as tests/conftest.py set it."""
+"""Given to the engine's own properties; other suites keep their defaults."""

@@ -99,9 +99,7 @@ def test_a_folder_that_cannot_be_made_says_so(place: Place, broker: FakeBroker) 
     assert "BROKER_SOCKET" in said.err
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="needs a folder of ours in which nobody can make a file: /proc/PID/fd"
-)
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/PID/fd: a folder of ours in which nobody can make a file")
 def test_a_folder_that_takes_no_file_is_named_with_the_reason(place: Place, broker: FakeBroker) -> None:
     """No `rm` helps there, nor on a read-only or full file system."""
     folder = f"/proc/{os.getpid()}/fd"

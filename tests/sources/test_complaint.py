@@ -89,7 +89,8 @@ def test_a_word_of_the_output_hides_no_value_behind_it() -> None:
 def test_a_value_planted_after_such_a_word_never_shows(word: str, value: str) -> None:
     """Nothing of it, not even its length; rather a word too much is masked than a character too little."""
     assume(value.lower() not in {"bearer", "basic"})  # these say what follows, and what follows is masked
-    assert last_line(f"refused {word}{value} today".encode(), b"", ()).startswith(f"refused {word}***")
+    shown = last_line(f"refused {word}{value} today".encode(), b"", ())
+    assert shown in {f"refused {word}*** today", f"refused {word}***", f"refused {word}*** ***"}
 
 
 def test_a_hostile_line_takes_no_time() -> None:
