@@ -49,6 +49,14 @@ class UnknownCredential(BrokerError):
     exit_code = 78
 
 
+class Locked(BrokerError):
+    """The secrets are locked away until a person runs `broker unlock`."""
+
+    code = "locked"
+    http_status = 423
+    exit_code = 77
+
+
 class SourceFailed(BrokerError):
     """The source failed and no valid token is left."""
 
@@ -97,6 +105,13 @@ class ConfigError(BrokerError):
         super().__init__("\n".join(self.problems))
 
 
+class StorageError(BrokerError):
+    """Nothing can be kept at rest: no home for a key, a full or read-only disk, a file that cannot be read."""
+
+    code = "storage"
+    exit_code = 78
+
+
 class FetchError(BrokerError):
     """A source could not give a token. The subclass decides whether trying again by itself makes sense."""
 
@@ -126,6 +141,16 @@ class LoginRequired(PermanentFetchError):
 
 BY_CODE: dict[str, type[BrokerError]] = {
     error.code: error
-    for error in (BadRequest, NeedsLogin, Refused, UnknownCredential, SourceFailed, DeadlineExceeded, BrokerError)
+    for error in (
+        BadRequest,
+        NeedsLogin,
+        Refused,
+        UnknownCredential,
+        Locked,
+        SourceFailed,
+        DeadlineExceeded,
+        StorageError,
+        BrokerError,
+    )
 }
 """The errors that cross the control socket, by the code that names them there."""

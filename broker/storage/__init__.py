@@ -1,0 +1,1 @@
+"""What outlives the daemon: the encrypted store, and the audit trail."""
