@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -29,12 +29,13 @@ COMMANDS: Final = {
     "refresh": "credentials",
     "restart": "lifecycle",
     "run": "lifecycle",
+    "setup": "setup",
     "start": "lifecycle",
     "status": "status",
     "stop": "lifecycle",
     "token": "credentials",
 }
-"""Each command, and the module in this folder that holds it as `NAME_command`."""
+"""Each command, and the module in this folder that holds it as `NAME_command` (`-` as `_`)."""
 
 USAGE: Final = 64
 IO_ERROR: Final = 74
@@ -42,33 +43,37 @@ INTERRUPTED: Final = 130
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are asked for."""
+    """A group whose commands are imported when they are asked for: `modules` names the module of each in this folder."""
+
+    def __init__(self, *args: Any, modules: Mapping[str, str], **kwargs: Any) -> None:  # noqa: ANN401  # click's own
+        super().__init__(*args, **kwargs)
+        self._modules = modules
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """Name every command, without importing one."""
-        return sorted(COMMANDS)
+        return sorted(self._modules)
 
     def get_command(self, _ctx: click.Context, name: str) -> click.Command | None:
-        """Import the module that holds this command."""
-        if name not in COMMANDS:
+        """Import the module that holds this command, as `NAME_command` (`-` as `_`)."""
+        if name not in self._modules:
             return None
-        module = import_module(f"broker.cli.{COMMANDS[name]}")
-        command: click.Command = getattr(module, f"{name}_command")
+        module = import_module(f"broker.cli.{self._modules[name]}")
+        command: click.Command = getattr(module, f"{name.replace('-', '_')}_command")
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command; for a near miss, say what was probably meant."""
-        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+        if args[0] not in self._modules and not ctx.resilient_parsing:
             from difflib import get_close_matches  # noqa: PLC0415  # only for a typing error
 
-            for near in get_close_matches(args[0], COMMANDS, n=1):
+            for near in get_close_matches(args[0], self._modules, n=1):
                 ctx.fail(f"no such command: {args[0]}; did you mean {near}?")
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, modules=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="broker", message="%(prog)s %(version)s")
 def cli() -> None:
     """Keep Claude Code's API key fresh.

@@ -1,0 +1,22 @@
+"""`broker setup ...`: each subcommand makes one other program work with the broker, and takes that back."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import click
+
+from broker.cli import LazyGroup
+from broker.cli.arguments import examples
+
+SETUPS: Final = {
+    "systemd": "setup_systemd",
+}
+"""Each program, and the module in this folder that holds its subcommand as `NAME_command` (`-` as `_`)."""
+
+
+@click.group(
+    "setup", cls=LazyGroup, modules=SETUPS, epilog=examples("broker setup systemd", "broker setup systemd --undo")
+)
+def setup_command() -> None:
+    """Make other programs work with the broker, or undo that."""
