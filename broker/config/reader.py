@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
-from broker.config.audience import BaseURL
+from broker.audience import BaseURL
 from broker.config.file import read_text
 from broker.config.structs import Config, CredentialConfig, DaemonConfig, SourceConfig
 from broker.config.structure import Reader

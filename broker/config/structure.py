@@ -19,8 +19,7 @@ from cattrs.errors import (
 )
 from cattrs.gen import make_dict_structure_fn
 
-from broker import durations
-from broker.config import audience
+from broker import audience, durations
 from broker.config.wording import Problem, not_one_of, place, unknown_key, wrong_type
 from broker.durations import Duration
 

@@ -1,0 +1,25 @@
+"""Where Claude Code would send a token: files and variables -> verdict (DESIGN, "Where the token would go").
+
+Pure: the shell round it reads files, environments and command lines, this package only judges them.
+"""
+
+from broker.engine.destination.arguments import Flags, flags
+from broker.engine.destination.judgement import judge
+from broker.engine.destination.known import Allowed, Known, Pins, Refused, Scope, SettingsFile, Verdict
+from broker.engine.destination.places import Repository, main_checkout, project_files
+
+__all__ = [
+    "Allowed",
+    "Flags",
+    "Known",
+    "Pins",
+    "Refused",
+    "Repository",
+    "Scope",
+    "SettingsFile",
+    "Verdict",
+    "flags",
+    "judge",
+    "main_checkout",
+    "project_files",
+]
