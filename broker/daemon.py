@@ -38,6 +38,8 @@ _DRAIN_ANSWERS_S: Final = 12.0
 """Answers under way may take this long at the end: a little more than a helper waits."""
 _DRAIN_REQUESTS_S: Final = 1.0
 _STATUS_EVERY_S: Final = 60.0
+_HEADER_MAX: Final = 20 * 1024
+"""What a helper says of its surroundings may be 16 KiB: `VARIABLES_MAX` in helper/broker_helper.h."""
 
 
 def run(config_path: Path) -> int:
@@ -92,6 +94,7 @@ class _Daemon:
             keepalive_timeout=IDLE_MAX_S,
             shutdown_timeout=1,
             lingering_time=1,
+            max_field_size=_HEADER_MAX,
         )
         await runner.setup()
         assert runner.server is not None  # noqa: S101  # for the type checker; `setup` made it
