@@ -53,6 +53,18 @@ int above_standard(int descriptor);
 /* autostart.c: a connected descriptor, from a daemon started for us if need be. */
 int reach_daemon(const struct settings *settings);
 
+/* steering.c: which variables the daemon gets to see, and which of them by name only. */
+bool steers(const char *name, size_t length);
+bool holds_secret(const char *name, size_t length);
+
+/* request.c: percent-encoding makes three bytes of one; the daemon takes header lines as long as these become. */
+enum { FOLDER_MAX = 4096, VALUE_MAX = 4096, VARIABLES_MAX = 16 * 1024, REQUEST_MAX = 2048 + 3 * FOLDER_MAX + VARIABLES_MAX };
+struct request {
+    size_t length;
+    char bytes[REQUEST_MAX];
+};
+void write_request(struct request *request, const struct settings *settings);
+
 /* exchange.c: false when the connection closed without a byte of an answer. */
 bool ask(const struct settings *settings, int connection, struct answer *answer);
 

@@ -11,15 +11,12 @@ from posix import _exit
 
 from broker_answer import ANSWER_MAX, OK, Answer, check_token, fail_as_answered, head_length, parse_head
 from broker_connection import try_connect
+from broker_request import request
 from broker_settings import EX_IOERR, EX_OK, EX_SOFTWARE, EX_UNAVAILABLE, STDOUT, Settings, fail, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
-
-MARGIN_MS = 200
-ENVIRONMENT_VALUE_MAX = 64
-UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
 
 def reach_daemon(settings: Settings) -> _socket.socket:
@@ -51,23 +48,6 @@ def ask(settings: Settings, connection: _socket.socket) -> "Answer | None":
     answer = read_answer(settings, connection)
     connection.close()
     return answer
-
-
-def request(settings: Settings) -> bytes:
-    """Write the request; the daemon gets a little less time than we have, so that its 504 arrives before we give up."""
-    remaining = settings.remaining_ms("no time is left to ask")
-    numbers = b"ttl_ms=%d&deadline_ms=%d" % (settings.ttl_ms, remaining - min(remaining // 5, MARGIN_MS))
-    credential = b"credential=" + percent_encoded(settings.credential) + b"&" if settings.credential else b""
-    lines = [b"GET /v1/token?" + credential + numbers + b" HTTP/1.1", b"Host: broker", b"Connection: close"]
-    claude_code = posix.environ.get(b"CLAUDECODE")  # Claude Code's tools and hooks have it, its helper has not
-    if claude_code is not None:
-        lines.append(b"X-Broker-Env: CLAUDECODE=" + percent_encoded(claude_code[:ENVIRONMENT_VALUE_MAX]))
-    return b"\r\n".join(lines) + b"\r\n\r\n"
-
-
-def percent_encoded(text: bytes) -> bytes:
-    """Encode for a query or form."""
-    return b"".join(b"%c" % byte if byte in UNRESERVED else b"%%%02X" % byte for byte in text)
 
 
 def receive(settings: Settings, connection: _socket.socket, room: int) -> bytes:

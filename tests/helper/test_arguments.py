@@ -30,7 +30,7 @@ def test_asks_once_with_the_headers_promised(place: Place) -> None:
     assert len(daemon.requests) == 1
     shape = (
         rb"GET /v1/token\?credential=work&ttl_ms=60000&deadline_ms=\d+ HTTP/1\.1\r\n"
-        rb"Host: broker\r\nConnection: close\r\n\r\n"
+        rb"Host: broker\r\nConnection: close\r\nX-Broker-Cwd: /[-A-Za-z0-9._~/%]*\r\nX-Broker-Env: \r\n\r\n"
     )
     assert re.fullmatch(shape, daemon.requests[0])
 
@@ -76,7 +76,7 @@ def test_a_name_cannot_break_out_of_the_query(place: Place, name: bytes, encoded
 
 def test_the_longest_name_is_sent_whole(place: Place) -> None:
     """256 bytes of name fit, even when each takes three."""
-    line, _ = asked(place, b"\xff" * 256, CLAUDECODE="\n" * 100)
+    line, _ = asked(place, b"\xff" * 256)
     assert "%FF" * 256 in line
 
 
@@ -156,21 +156,6 @@ def test_a_huge_timeout_saturates(place: Place) -> None:
     """It waits as long as one likes, and does not overflow into failing at once."""
     _, daemon = asked(place, BROKER_TIMEOUT_MS="9" * 40)
     assert deadline_of(daemon) > 10**11
-
-
-@pytest.mark.parametrize(
-    ("value", "header"),
-    [
-        ("1", "CLAUDECODE=1"),
-        ("", "CLAUDECODE="),
-        ("a&b\r\nX: y", "CLAUDECODE=a%26b%0D%0AX%3A%20y"),
-        ("x" * 99, "CLAUDECODE=" + "x" * 64),
-    ],
-)
-def test_tells_when_claude_codes_own_children_ask(place: Place, value: str, header: str) -> None:
-    """The daemon infers no rejection from tools and hooks, which have CLAUDECODE; no value can add a header."""
-    _, daemon = asked(place, CLAUDECODE=value)
-    assert daemon.requests[0].decode().split("\r\n")[3:] == [f"X-Broker-Env: {header}", "", ""]
 
 
 def deadline_of(daemon: Daemon) -> int:
