@@ -18,7 +18,18 @@ class Store(Protocol):
 
     Where no key has a home (`persist` is "off") nothing is ever written: `keep` and `discard` do nothing, and `put`
     and `delete` raise.
+
+    The real one is `broker.storage.store.EncryptedStore(folder, persist)`, for whoever holds the folder's lock. Making
+    it does nothing yet; `begin()`, before there is an event loop even, lets it fetch the key and read the file in a
+    thread meanwhile; `open()` waits for that.
     """
+
+    async def open(self) -> None:
+        """Have the key fetched from its home and the file read. Until then `get`, `names`, `put` raise `Locked`.
+
+        Bounded (a keyring that asks a person is left alone after seconds). Never raises: what went wrong is said by
+        `locked` and `warnings`.
+        """
 
     @property
     def persist(self) -> str:
@@ -51,7 +62,10 @@ class Store(Protocol):
         """Forget a cache record: in memory now, on disk soon. Never raises."""
 
     def derive(self, purpose: str) -> bytes:
-        """Return 32 bytes for one purpose: derived from the at-rest key, else random and the same for this run."""
+        """Return 32 bytes for one purpose: derived from the at-rest key, else random and the same for this run.
+
+        So it changes once, with the first `open` or `unlock` that yields a key; it outlasts `lock`.
+        """
 
     async def lock(self) -> None:
         """Write what is due, then drop every record and the key from memory."""
