@@ -7,7 +7,6 @@ import gc
 import logging
 import os
 import resource
-import secrets
 import signal
 import socket
 import sys
@@ -31,6 +30,7 @@ from broker.integrations.notify import keep_notifying, notify, watchdog_interval
 from broker.service.broker import Broker
 from broker.service.watcher import Watcher
 from broker.sources import TYPES
+from broker.storage.unkept import Unkept
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +83,7 @@ class _Daemon:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        # Random per run while nothing is kept at rest: a fingerprint is worth nothing to a later reader.
-        self._broker = Broker(self._settings, self._system, SystemClock(), secrets.token_bytes(32))
+        self._broker = Broker(self._settings, self._system, SystemClock(), Unkept())
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload()))
         app = create_app(self._broker, self._system, self._describe)
         runner = web.AppRunner(

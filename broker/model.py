@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,6 +12,9 @@ from broker.secret import Secret
 
 TOKEN: Final = "token"  # noqa: S105  # the name of a part, not a secret
 """The part that holds the token, in kinds that are a single text."""
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+"""What sources, credentials and stored secrets may be called."""
 
 DEFAULT_TTL_S: Final = 300.0
 """How long Claude Code keeps a key when `CLAUDE_CODE_API_KEY_HELPER_TTL_MS` says nothing."""

@@ -65,3 +65,16 @@ def scrub(text: str, secrets: Iterable[Secret]) -> str:
 def is_servable(text: str) -> bool:
     """Whether Claude Code would take this as a key: printable ASCII without blanks, of at most `MAX_LENGTH`."""
     return 0 < len(text) <= MAX_LENGTH and text.isascii() and text.isprintable() and " " not in text
+
+
+def flaw(text: str) -> str | None:
+    """Say why Claude Code would not take this as a key, without quoting it; None where it would."""
+    if is_servable(text):
+        return None
+    if not text:
+        return "is empty"
+    if len(text) > MAX_LENGTH:
+        return f"is {len(text) - MAX_LENGTH} characters longer than the {MAX_LENGTH} that Claude Code takes"
+    if not text.isascii():
+        return "has characters outside ASCII"
+    return "has blanks, line ends or control characters in it"

@@ -42,12 +42,12 @@ class _EntrySettings:
             raise ValueError("field must be another one")
 
 
-def _never(_settings: Any) -> Any:  # noqa: ANN401  # reading a config opens nothing
+def _never(_settings: Any, _context: Any = None) -> Any:  # noqa: ANN401  # reading a config opens nothing
     raise AssertionError("reading a config must not open a source")
 
 
 TYPES = {
-    "plain": SourceType("plain", NoSettings, _EntrySettings, lambda _settings: PlainSource(_never)),
+    "plain": SourceType("plain", NoSettings, _EntrySettings, lambda _settings, _context: PlainSource(_never)),
     "server": SourceType("server", _ServerSettings, _EntrySettings, _never),
 }
 

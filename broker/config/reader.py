@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,13 +16,11 @@ from broker.config.syntax import load
 from broker.config.wording import holds_secret, near, one_of, type_name, unknown_key
 from broker.durations import Duration
 from broker.errors import ConfigError
-from broker.model import Timing
+from broker.model import NAME, Timing
 from broker.sources.interface import SourceType
 
 Table = Mapping[str, Any]
 Types = Mapping[str, SourceType]
-
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 _LATER_TYPES: Final = {"vault", "aws", "gcp", "oauth", "litellm", "pool", "anthropic", "local"}
 _LATER_PERSIST: Final = {"keyring", "systemd", "passphrase"}

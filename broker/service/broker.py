@@ -18,7 +18,9 @@ from broker.errors import BadRequest, UnknownCredential
 from broker.platform.interface import Peer, Platform, ancestry
 from broker.service.events import Bus
 from broker.service.keeper import Keeper
+from broker.service.secrets import Lending, LentSecrets, StoredSecrets
 from broker.sources.interface import Source
+from broker.storage.interface import Store
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +68,14 @@ class _Entry:
 class Broker:
     """Hands out tokens of the credentials of a config."""
 
-    def __init__(self, config: Config, platform: Platform, clock: Clock, fingerprint_key: bytes) -> None:
+    def __init__(self, config: Config, platform: Platform, clock: Clock, store: Store) -> None:
         self.bus = Bus()
         self.clock = clock
         self.config = config
         self._platform = platform
-        self._fingerprint_key = fingerprint_key
+        self.secrets = StoredSecrets(store)
+        self._context = Lending(LentSecrets(self.secrets))
+        self._fingerprint_key = store.derive("fingerprint")
         self._sources: dict[str, _Opened] = {}
         self._entries: dict[str, _Entry] = {}
         self._farewells: set[asyncio.Task[None]] = set()
@@ -137,7 +141,7 @@ class Broker:
         before = self._sources.get(wanted.name)
         if before is not None and before.config == wanted:
             return before
-        return _Opened(wanted, wanted.type.open(wanted.settings))
+        return _Opened(wanted, wanted.type.open(wanted.settings, self._context))
 
     def _entry(self, wanted: CredentialConfig, opened: _Opened) -> _Entry:
         before = self._entries.get(wanted.name)
@@ -145,7 +149,7 @@ class Broker:
             return before
         keeper = Keeper(
             wanted.name,
-            opened.source.fetcher(wanted.settings),
+            opened.source.fetcher(wanted.settings, wanted.name),
             wanted.timing,
             clock=self.clock,
             publish=self.bus.publish,

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from broker.errors import FetchError
 from broker.model import Issued, Kind
-from broker.secret import MAX_LENGTH, Secret, is_servable
+from broker.secret import Secret, flaw
 from broker.sources import expiry
 
 Format = Literal["auto", "text", "json"]
@@ -110,19 +110,6 @@ def dig(answer: object, path: str) -> object:
 def is_path(path: str) -> bool:
     """Whether this can be a dotted path."""
     return all(path.split("."))
-
-
-def flaw(text: str) -> str | None:
-    """Say why Claude Code would not take this as a key, without quoting it; None where it would."""
-    if is_servable(text):
-        return None
-    if not text:
-        return "is empty"
-    if len(text) > MAX_LENGTH:
-        return f"is {len(text) - MAX_LENGTH} characters longer than the {MAX_LENGTH} that Claude Code takes"
-    if not text.isascii():
-        return "has characters outside ASCII"
-    return "has blanks, line ends or control characters in it"
 
 
 def _check(what: str, text: str) -> None:

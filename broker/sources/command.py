@@ -78,7 +78,7 @@ class CommandSource:
 
     settings: CommandSourceSettings
 
-    def fetcher(self, settings: CommandSettings) -> Fetcher:
+    def fetcher(self, settings: CommandSettings, _credential: str) -> Fetcher:
         """Bind one command."""
         return CommandFetcher(self.settings, settings)
 
@@ -162,4 +162,6 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-COMMAND: Final = SourceType("command", CommandSourceSettings, CommandSettings, CommandSource)
+COMMAND: Final = SourceType(
+    "command", CommandSourceSettings, CommandSettings, lambda settings, _context: CommandSource(settings)
+)

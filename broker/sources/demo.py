@@ -53,4 +53,4 @@ class DemoFetcher:
         return False
 
 
-DEMO: Final = SourceType("demo", NoSettings, DemoSettings, lambda _settings: PlainSource(DemoFetcher))
+DEMO: Final = SourceType("demo", NoSettings, DemoSettings, lambda _settings, _context: PlainSource(DemoFetcher))

@@ -51,4 +51,6 @@ class EnvFetcher:
         return False
 
 
-ENV: Final = SourceType("env", NoSettings, EnvSettings, lambda _settings: PlainSource(EnvFetcher))
+ENV: Final = SourceType(
+    "env", NoSettings, EnvSettings, lambda _settings, _context: PlainSource(EnvFetcher), cacheable=False
+)

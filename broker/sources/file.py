@@ -116,4 +116,6 @@ class FileFetcher:
             )
 
 
-FILE: Final = SourceType("file", NoSettings, FileSettings, lambda _settings: PlainSource(FileFetcher))
+FILE: Final = SourceType(
+    "file", NoSettings, FileSettings, lambda _settings, _context: PlainSource(FileFetcher), cacheable=False
+)

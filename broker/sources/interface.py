@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from broker.model import Issued
+from broker.secret import Secret
 
 DEFAULT_TIMEOUT_S: Final = 30.0
 """How long a fetch may take where the source has no time-out of its own."""
@@ -38,13 +39,41 @@ class Fetcher(Protocol):
 
 
 class Source(Protocol):
-    """One `[sources.NAME]` table, set up. Credentials of one source share it, and with it a login."""
+    """One `[sources.NAME]` table, set up. Credentials of one source share it, and with it a login.
 
-    def fetcher(self, settings: Any) -> Fetcher:  # noqa: ANN401  # each type has a settings class of its own
-        """Bind the credential's own settings."""
+    `broker lock` closes it and opens another: what it knows must not outlive it.
+    """
+
+    def fetcher(self, settings: Any, credential: str) -> Fetcher:  # noqa: ANN401  # each type has a settings class of its own
+        """Bind the own settings of the credential of that name."""
 
     async def close(self) -> None:
         """Give back what was borrowed (leases, connections), best effort."""
+
+
+class Secrets(Protocol):
+    """The records of `broker secret set`, by name. Every method raises `TransientFetchError` while they are locked."""
+
+    def get(self, name: str) -> Secret | None:
+        """Return a record; None where there is none. From memory, at once."""
+
+    async def put(self, name: str, value: Secret) -> None:
+        """Store a record for good. Raises `TransientFetchError` where nothing can be stored."""
+
+    async def delete(self, name: str) -> bool:
+        """Remove a record for good; return whether there was one. Raises `TransientFetchError` as `put` does."""
+
+
+class Context(Protocol):
+    """What the daemon lends to every source."""
+
+    @property
+    def secrets(self) -> Secrets:
+        """What a person stored here."""
+
+
+def _no_record(_settings: object, _credential: str) -> str | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +83,18 @@ class SourceType:
     Both settings classes are frozen dataclasses that compare by value: the config reader derives types, defaults,
     required keys and near misses from their fields, and turns a `ValueError` of `__post_init__`, which quotes no
     value, into an error at that table.
+
+    `cacheable`: its tokens may be kept in the encrypted store; not where the secret lies on this machine anyway.
+    `record`: of (settings, credential's name), the record of `broker secret set` that this credential is, if it is
+    one: its token is dropped as soon as that changes.
     """
 
     name: str
     source_settings: type
     credential_settings: type
-    open: Callable[[Any], Source]
+    open: Callable[[Any, Context], Source]
+    cacheable: bool = True
+    record: Callable[[Any, str], str | None] = _no_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +108,7 @@ class PlainSource:
 
     bind: Callable[[Any], Fetcher]
 
-    def fetcher(self, settings: Any) -> Fetcher:  # noqa: ANN401  # each type has a settings class of its own
+    def fetcher(self, settings: Any, _credential: str) -> Fetcher:  # noqa: ANN401  # each type has a settings class of its own
         """Bind the credential's own settings."""
         return self.bind(settings)
 

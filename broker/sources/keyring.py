@@ -80,4 +80,6 @@ class KeyringFetcher:
         return f"run: keyring set {entry}; then: broker refresh"
 
 
-KEYRING: Final = SourceType("keyring", NoSettings, KeyringSettings, lambda _settings: PlainSource(KeyringFetcher))
+KEYRING: Final = SourceType(
+    "keyring", NoSettings, KeyringSettings, lambda _settings, _context: PlainSource(KeyringFetcher), cacheable=False
+)

@@ -27,6 +27,7 @@ from broker.model import Issued, Timing
 from broker.platform import Peer
 from broker.service.broker import Broker
 from broker.sources.interface import NoSettings, PlainSource, SourceType
+from tests.fakes.store import FakeStore
 
 
 @dataclass
@@ -88,7 +89,7 @@ class Face:
         self._writers: list[asyncio.StreamWriter] = []
 
     async def start(self) -> None:
-        self.broker = Broker(_config(self.sources), self._system, SystemClock(), b"fingerprint-key")
+        self.broker = Broker(_config(self.sources), self._system, SystemClock(), FakeStore())
         app = create_app(self.broker, self._system, lambda: {"version": "test", "warnings": []})
         self.runner = web.AppRunner(
             app,
@@ -185,7 +186,7 @@ def _config(sources: dict[str, Scripted]) -> Config:
 
 
 def _opener(fetcher: Scripted) -> Any:  # noqa: ANN401  # a source type's `open`
-    return lambda _settings: PlainSource(lambda _own: fetcher)
+    return lambda _settings, _context: PlainSource(lambda _own: fetcher)
 
 
 def _parsed(raw: bytes) -> Answer:

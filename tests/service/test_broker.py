@@ -16,8 +16,9 @@ from broker.errors import BadRequest, UnknownCredential
 from broker.model import Process, Timing
 from broker.platform.interface import Peer
 from broker.service.broker import Broker, Caller
-from broker.sources.interface import Fetcher, NoSettings, SourceType
-from tests.service.scripted import KEY, ScriptedFetcher, Step, text_of
+from broker.sources.interface import Context, Fetcher, NoSettings, SourceType
+from tests.fakes.store import FakeStore
+from tests.service.scripted import ScriptedFetcher, Step, text_of
 from tests.service.virtual_time import VirtualClock, in_virtual_time
 
 PERSON = Caller(Peer(uid=1000, pid=0))
@@ -40,7 +41,7 @@ class FakeSource:
     closed: bool = False
     farewell_s: float = 0.0
 
-    def fetcher(self, settings: Any) -> Fetcher:  # noqa: ANN401, ARG002  # the interface's
+    def fetcher(self, settings: Any, credential: str) -> Fetcher:  # noqa: ANN401, ARG002  # the interface's
         """Bind, and remember for the test."""
         made = ScriptedFetcher(self.world.clock).then(*self.world.script)
         self.world.fetchers.append(made)
@@ -102,9 +103,9 @@ class World:
             credentials={name: CredentialConfig(name, "corp", Settings(), Timing(), ()) for name in names},
             daemon=DaemonConfig(),
         )
-        self.broker = Broker(self.config, self.platform, self.clock, KEY)
+        self.broker = Broker(self.config, self.platform, self.clock, FakeStore())
 
-    def _open(self, settings: Any) -> FakeSource:  # noqa: ANN401  # the interface's
+    def _open(self, settings: Any, context: Context) -> FakeSource:  # noqa: ANN401, ARG002  # the interface's
         self.sources.append(FakeSource(self, settings))
         return self.sources[-1]
 

@@ -115,7 +115,7 @@ async def test_the_process_format_of_aws_gives_a_session() -> None:
 async def test_a_source_opens_its_commands() -> None:
     """The source's time-out reaches the fetcher, which leaves itself time to kill."""
     source = CommandSource(CommandSourceSettings(timeout=Duration(7)))
-    bound = source.fetcher(CommandSettings(("echo", VALUE)))
+    bound = source.fetcher(CommandSettings(("echo", VALUE)), "work")
     assert bound.timeout_s == 9
     assert token_of(await bound.fetch()) == VALUE
     await source.close()

@@ -8,6 +8,7 @@ from broker.errors import PermanentFetchError
 from broker.sources import TYPES
 from broker.sources.env import EnvFetcher, EnvSettings
 from tests.contracts.source_contract import VALUE, Harness, SourceOfValues, failure
+from tests.fakes.context import FakeContext
 
 NAME = "BROKER_TEST_TOKEN"
 
@@ -58,6 +59,6 @@ async def test_the_type_opens_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """`source = "env"` needs no table of its own."""
     monkeypatch.setenv(NAME, VALUE)
     type_ = TYPES["env"]
-    source = type_.open(type_.source_settings())
-    assert (await source.fetcher(EnvSettings(NAME)).fetch()).parts
+    source = type_.open(type_.source_settings(), FakeContext())
+    assert (await source.fetcher(EnvSettings(NAME), "work").fetch()).parts
     await source.close()

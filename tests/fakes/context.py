@@ -1,0 +1,42 @@
+"""What the daemon lends to sources, in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from broker.errors import TransientFetchError
+from broker.secret import Secret
+
+
+@dataclass
+class FakeSecrets:
+    """The records of `broker secret set`; `locked` as after `broker lock`."""
+
+    records: dict[str, Secret] = field(default_factory=dict)
+    locked: bool = False
+
+    def get(self, name: str) -> Secret | None:
+        """Look it up."""
+        self._check()
+        return self.records.get(name)
+
+    async def put(self, name: str, value: Secret) -> None:
+        """Store it."""
+        self._check()
+        self.records[name] = value
+
+    async def delete(self, name: str) -> bool:
+        """Remove it."""
+        self._check()
+        return self.records.pop(name, None) is not None
+
+    def _check(self) -> None:
+        if self.locked:
+            raise TransientFetchError("the stored secrets are locked; run: broker unlock")
+
+
+@dataclass
+class FakeContext:
+    """A `Context`."""
+
+    secrets: FakeSecrets = field(default_factory=FakeSecrets)
