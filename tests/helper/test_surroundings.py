@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.helper.harness import TOKEN, WAIT_S, Place, Said, ok, serving
 from tests.real.installed import a_place, running
@@ -232,6 +234,48 @@ def test_a_folder_deeper_than_4096_bytes_is_left_out(place: Place, depth: int, *
     assert (FOLDER in headers) == is_told
     if is_told:
         assert len(headers[FOLDER]) > depth * 200
+
+
+NAMES: Final = st.sampled_from(["ANTHROPIC_", "CLAUDE_CODE_USE_", "CLAUDE_CODE_SKIP_", "CLAUDE", "X"]).flatmap(
+    lambda start: st.from_regex(r"[A-Z0-9_]{0,8}(_URL|_KEY|_TOKEN|CODE)?", fullmatch=True).map(start.__add__)
+)
+VALUES: Final = st.builds(bytes.__mul__, st.binary(max_size=6), st.sampled_from([1, 1, 1, 100, 700, 2000])).map(
+    lambda value: value.replace(b"\0", b"\n")
+)
+
+
+def steers(name: str) -> bool:
+    """Say by the contract whether the daemon gets to see this variable."""
+    family = name.startswith(("CLAUDE_CODE_USE_", "CLAUDE_CODE_SKIP_"))
+    return family or name == "CLAUDECODE" or (name.startswith("ANTHROPIC_") and name.endswith("_URL"))
+
+
+def check_told(header: bytes, variables: Mapping[bytes, bytes]) -> None:
+    """Compare what was told with the contract, in the order in which it was told."""
+    found = variables_in(header)
+    assert found.keys() == {name for name in variables if steers(name.decode())}
+    room = ROOM
+    for entry, (name, value) in zip(header.split(b"&"), found.items(), strict=bool(found)):
+        if value is not None:
+            assert value == variables[name]
+        elif not name.endswith((b"_KEY", b"_TOKEN")) and len(variables[name]) <= 4096:
+            assert len(name) + 1 + len(quote_from_bytes(variables[name], safe="/~")) > room
+        room -= len(entry) + 1
+    assert room >= -1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "examples"), [("native", 300), ("sanitized", 150), ("python", 100)])
+def test_any_environment_is_told_by_the_rules(install: Callable[[str], Place], kind: str, examples: int) -> None:
+    """Whatever is set: all names that steer, their values as far as there is room, and nothing else."""
+    place = install(kind)
+
+    @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.dictionaries(NAMES.map(str.encode), VALUES, max_size=15))
+    def run_(variables: dict[bytes, bytes]) -> None:
+        check_told(told(place, variables)[VARIABLES], variables)
+
+    run_()
 
 
 @pytest.mark.slow

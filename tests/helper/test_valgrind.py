@@ -55,3 +55,15 @@ def test_the_usual_ways_through_touch_no_foreign_memory(
     broker.behave(answers=[ok()])
     assert watched(place, BROKER_AUTOSTART=None).out == TOKEN + b"\n"
     broker.stop()
+
+
+@pytest.mark.slow
+def test_hostile_surroundings_touch_no_foreign_memory(
+    install: Callable[[str], Place], watched: Callable[..., Said]
+) -> None:
+    """Variables of every awkward size, and more than there is room for."""
+    place = install("native")
+    awkward = {f"ANTHROPIC_{length}_URL": "\udcff" * length for length in (0, 1, 4095, 4096, 4097, 100_000)}
+    with serving(place.socket, ok()):
+        assert watched(place, **awkward).out == TOKEN + b"\n"
+        assert watched(place, **{f"CLAUDE_CODE_USE_{number}": "1" for number in range(1000)}).code == 77
