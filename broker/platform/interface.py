@@ -18,6 +18,20 @@ class Peer:
     pid: int
 
 
+class Pinned(Protocol):
+    """One running process, held on to: a pid can be handed on to another process at any time, this cannot."""
+
+    @property
+    def process(self) -> Process:
+        """The process as it was when it was pinned."""
+
+    def same(self) -> bool:
+        """Whether it still runs, under the same name and the same parent; far cheaper than describing it again."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
 class Platform(Protocol):
     """One operating system."""
 
@@ -35,6 +49,15 @@ class Platform(Protocol):
 
     def has_variable(self, pid: int, name: str) -> bool:
         """Whether the process was started with this environment variable; False when that cannot be read."""
+
+    def pin(self, pid: int) -> Pinned | None:
+        """Describe a running process and hold on to it until `close`; None when it is gone or hidden."""
+
+    def environment(self, pid: int) -> bytes | None:
+        r"""Return what the process was started with, each variable as `NAME=VALUE\0`; None when it cannot be read."""
+
+    def folder(self, pid: int) -> str | None:
+        """Return the working folder of a process; None when it cannot be read."""
 
     def harden(self) -> None:
         """Keep this process's memory from other programs: no debugger, no core dump."""

@@ -8,16 +8,40 @@ import resource
 import socket
 import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from broker.model import Process
-from broker.platform.interface import Peer
+from broker.platform.interface import Peer, Pinned
 
 _UCRED: Final = struct.Struct("iII")  # pid, uid, gid: unix(7), struct ucred
 _PR_SET_DUMPABLE: Final = 4  # prctl(2)
+_STAT_MAX: Final = 1024
 _READ_MAX: Final = 1 << 20
 _READ_FIRST: Final = 4096
 """Nearly always all there is; a buffer of the whole limit would cost more than the reading."""
+
+
+class _Pinned:
+    """A process, by its `stat` file: the kernel keeps that bound to the process, whatever becomes of the pid."""
+
+    def __init__(self, process: Process, descriptor: int, raw: bytes) -> None:
+        self.process = process
+        self._descriptor = descriptor
+        self._head = raw[: raw.rindex(b")") + 2]  # pid and name
+        self._parent = f" {process.parent} ".encode()
+
+    def same(self) -> bool:
+        """Whether it still runs, under the same name and the same parent; far cheaper than describing it again."""
+        try:
+            raw = os.pread(self._descriptor, _STAT_MAX, 0)
+        except OSError:  # ESRCH: it has ended
+            return False
+        return raw.startswith(self._head) and raw.startswith(self._parent, len(self._head) + 1)  # after the state
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._descriptor)
 
 
 class Linux:
@@ -31,14 +55,22 @@ class Linux:
 
     def process(self, pid: int) -> Process | None:
         """Describe a running process; None when it is gone or hidden."""
-        raw = _read(f"/proc/{pid}/stat", 1024)
-        # The name stands in parentheses and may itself hold any of them: cut at the first and at the last.
-        head, found, tail = raw.rpartition(b")")
-        if not found:
+        return _parsed(pid, _read(f"/proc/{pid}/stat", _STAT_MAX))
+
+    def pin(self, pid: int) -> Pinned | None:
+        """Describe a running process and hold on to it until `close`; None when it is gone or hidden."""
+        try:
+            descriptor = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
             return None
-        fields = tail.split(None, 21)  # from field 3 (state) on: proc_pid_stat(5)
-        name = head.partition(b"(")[2].decode(errors="replace")
-        return Process(pid, parent=int(fields[1]), started=int(fields[19]), name=name)
+        raw = b""
+        with suppress(OSError):
+            raw = os.pread(descriptor, _STAT_MAX, 0)
+        process = _parsed(pid, raw)
+        if process is None:
+            os.close(descriptor)
+            return None
+        return _Pinned(process, descriptor, raw)
 
     def name(self, pid: int) -> str:
         """Return the short name of a process, at a fraction of what `process` costs; empty when it is gone."""
@@ -53,21 +85,46 @@ class Linux:
         """Whether the process was started with this environment variable; False when that cannot be read."""
         return f"\0{name}=".encode() in b"\0" + _read(f"/proc/{pid}/environ", _READ_MAX)
 
+    def environment(self, pid: int) -> bytes | None:
+        r"""Return what the process was started with, each variable as `NAME=VALUE\0`; None when it cannot be read."""
+        return _read_or_none(f"/proc/{pid}/environ", _READ_MAX)
+
+    def folder(self, pid: int) -> str | None:
+        """Return the working folder of a process; None when it cannot be read."""
+        try:
+            return os.readlink(f"/proc/{pid}/cwd")  # noqa: PTH115  # on the path of every ask; a Path takes three times as long
+        except OSError:
+            return None
+
     def harden(self) -> None:
         """Keep this process's memory from other programs: no debugger, no core dump."""
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _parsed(pid: int, raw: bytes) -> Process | None:
+    # The name stands in parentheses and may itself hold any of them: cut at the first and at the last.
+    head, found, tail = raw.rpartition(b")")
+    if not found:
+        return None
+    fields = tail.split(None, 21)  # from field 3 (state) on: proc_pid_stat(5)
+    name = head.partition(b"(")[2].decode(errors="replace")
+    return Process(pid, parent=int(fields[1]), started=int(fields[19]), name=name)
+
+
 def _read(path: str, limit: int) -> bytes:
+    return _read_or_none(path, limit) or b""
+
+
+def _read_or_none(path: str, limit: int) -> bytes | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return b""
+        return None
     try:
         start = os.read(descriptor, min(_READ_FIRST, limit))
         return start if len(start) < _READ_FIRST else start + os.read(descriptor, limit - _READ_FIRST)
     except OSError:  # the process ended between the two calls
-        return b""
+        return None
     finally:
         os.close(descriptor)

@@ -11,13 +11,28 @@ from typing import Final
 import psutil
 
 from broker.model import Process
-from broker.platform.interface import Peer
+from broker.platform.interface import Peer, Pinned
 
 _SOL_LOCAL: Final = 0  # sys/un.h
 _LOCAL_PEERCRED: Final = 1
 _LOCAL_PEERPID: Final = 2
 _XUCRED: Final = struct.Struct("IIh2x16I")  # version, uid, number of groups, groups: sys/ucred.h
 _PID: Final = struct.Struct("i")
+
+
+class _Pinned:
+    """A process, by pid and start time: nothing cheaper names it for good here."""
+
+    def __init__(self, system: MacOS, process: Process) -> None:
+        self.process = process
+        self._system = system
+
+    def same(self) -> bool:
+        """Whether it still runs, under the same name and the same parent."""
+        return self._system.process(self.process.pid) == self.process
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class MacOS:
@@ -57,6 +72,26 @@ class MacOS:
             return name in psutil.Process(pid).environ()
         except psutil.Error:
             return False
+
+    def pin(self, pid: int) -> Pinned | None:
+        """Describe a running process and hold on to it until `close`; None when it is gone or hidden."""
+        found = self.process(pid)
+        return None if found is None else _Pinned(self, found)
+
+    def environment(self, pid: int) -> bytes | None:
+        r"""Return what the process was started with, each variable as `NAME=VALUE\0`; None when it cannot be read."""
+        try:
+            found = psutil.Process(pid).environ()
+        except psutil.Error:
+            return None
+        return "".join(f"{name}={value}\0" for name, value in found.items()).encode(errors="surrogateescape")
+
+    def folder(self, pid: int) -> str | None:
+        """Return the working folder of a process; None when it cannot be read."""
+        try:
+            return str(psutil.Process(pid).cwd()) or None
+        except psutil.Error:
+            return None
 
     def harden(self) -> None:
         """Keep this process's memory from other programs: no core dump. (macOS guards against debuggers itself.)"""
