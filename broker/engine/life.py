@@ -14,7 +14,7 @@ from typing import Final
 
 from broker.clock import Now
 from broker.engine.pacing import Pace, Peak
-from broker.engine.vocabulary import Counters, Failure, Held, Plan, State, Trouble, Warn
+from broker.engine.vocabulary import Counters, Failure, Held, Plan, Receipt, State, Trouble, Warn
 from broker.errors import DeadlineExceeded, NeedsLogin, SourceFailed
 from broker.model import Issued, Timing
 
@@ -51,6 +51,8 @@ class Life:
         self._random = random
         self._pace = Pace(random)
         self._peak = Peak()
+        self._serial = 0
+        self._unconfirmed = False
         self._asked_at: float | None = None
         self._ordered_at = -math.inf
         self._rejected = False
@@ -147,6 +149,7 @@ class Life:
         self.fetching = False
         self.failure = None
         self.last_refresh = now
+        self._unconfirmed = False
         self.counters.refreshes += 1
         if repeated is not None:
             self._curtail(now, repeated, issued, lifetime_s)
@@ -163,6 +166,35 @@ class Life:
         self.failure = failure
         self.counters.failures += 1
         self._pace.failed(now.mono, retry_after_s=failure.retry_after_s, final=failure.trouble is not Trouble.TRANSIENT)
+
+    def interrupted(self) -> None:
+        """The fetch was called off; what it would have given is of no interest any more."""
+        self.fetching = False
+
+    def restore(self, now: Now, receipt: Receipt) -> bool:
+        """Take up the token that an earlier run of the daemon received: return whether it is alive.
+
+        Its age counts on. A negative one (the time of day was set back before another boot) tells nothing of how
+        long it has lived, so it counts as dead. A token without end is served, but confirmed as soon as somebody
+        asks: nobody knows what happened to it meanwhile.
+        """
+        if self.held is not None:
+            return False
+        held = self._held(receipt.issued, self._serial + 1, receipt.received_in(now), receipt.lifetime_s)
+        if held.age_s(now) < 0 or not held.remaining_s(now) >= ALIVE_S:
+            return False
+        self._serial += 1
+        self.held = held
+        self.last_refresh = held.received
+        self._unconfirmed = held.lifetime_s == math.inf
+        return True
+
+    def forget(self) -> None:
+        """Drop the token in hand: it is to be in memory no longer, or is known to be replaced."""
+        self.held = None
+        self._rejected = False
+        self._unconfirmed = False
+        self._refused_until = self._limited_until = -math.inf
 
     # --- what to show -------------------------------------------------------------------------------------------
 
@@ -240,6 +272,8 @@ class Life:
         held = self.held
         if held is None or held.dead or (self.failure is not None and not self._rejected):
             return now.mono  # whatever the failed fetch was for is still wanted
+        if self._unconfirmed:
+            return now.mono
         if held.lifetime_s < math.inf:
             ahead_s = max(AHEAD * held.lifetime_s, self._peak.value(now.mono)) + held.jitter_s
             return now.mono + held.remaining_s(now) - min(ahead_s, (1 - YOUNG) * held.lifetime_s)
@@ -261,10 +295,12 @@ class Life:
             self._rejected = False
 
     def _hold(self, now: Now, issued: Issued, lifetime_s: float, *, new: bool) -> None:
-        serial = self.held.serial if self.held is not None else 0
+        self._serial += new
+        self.held = self._held(issued, self._serial, now, lifetime_s)
+
+    def _held(self, issued: Issued, serial: int, received: Now, lifetime_s: float) -> Held:
         spread_s = lifetime_s if lifetime_s < math.inf else (self.timing.max_age_s or 0.0)
-        jitter_s = self._random.random() * JITTER * spread_s
-        self.held = Held(issued, serial + 1 if new else serial, now, lifetime_s, jitter_s)
+        return Held(issued, serial, received, lifetime_s, jitter_s=self._random.random() * JITTER * spread_s)
 
     def _curtail(self, now: Now, held: Held, issued: Issued, lifetime_s: float) -> None:
         """The source repeats itself: believe it where it says that the token dies sooner."""
@@ -285,7 +321,7 @@ class Life:
 
     def _why(self, now: Now) -> NeedsLogin | SourceFailed:
         if self.failure is None:
-            return SourceFailed("the source gave a token that has expired meanwhile; try again")
+            return SourceFailed("the token in hand has expired meanwhile, or was dropped; try again")
         if self.failure.trouble is Trouble.LOGIN:
             return NeedsLogin(self.failure.message)
         if self._pace.final:

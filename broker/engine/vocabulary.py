@@ -68,6 +68,25 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is known, after a restart, of a token that was received before it.
+
+    `same_boot`: the machine has not been started anew since, so that `received.mono` still means something.
+    """
+
+    issued: Issued
+    received: Now
+    lifetime_s: float
+    same_boot: bool
+
+    def received_in(self, now: Now) -> Now:
+        """Tell the moment of receipt on the clocks of `now`; in another boot only the time of day knows it."""
+        if self.same_boot:
+            return self.received
+        return Now(self.received.wall, now.mono - (now.wall - self.received.wall))
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What an ask comes to: start a fetch now? and wait up to how long before `answer`?"""
 

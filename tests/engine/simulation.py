@@ -7,7 +7,7 @@ from random import Random
 
 from broker.clock import Now
 from broker.engine.life import Life
-from broker.engine.vocabulary import Failure, Plan, Trouble
+from broker.engine.vocabulary import Failure, Plan, Receipt, Trouble
 from broker.model import TOKEN, Issued, Timing
 
 START = Now(wall=1_800_000_000.0, mono=5_000.0)
@@ -68,6 +68,20 @@ class Simulation:
         assert self.ask(ttl_s).fetch
         assert self.give(text, lifetime_s)
         return self
+
+    def receipt(self, *, same_boot: bool = True) -> Receipt:
+        """Return what a restart would find of the token in hand."""
+        held = self.life.held
+        assert held is not None
+        return Receipt(held.issued, held.received, held.lifetime_s, same_boot)
+
+    def restarted(self, after_s: float = 0.0, *, set_s: float = 0.0, same_boot: bool = True) -> bool:
+        """Let the daemon be killed and start again; in another boot the steady clock begins anew. Is the token alive?"""
+        receipt = self.receipt(same_boot=same_boot)
+        mono = self.now.mono if same_boot else 0.0
+        self.now = Now(self.now.wall + after_s + set_s, mono + after_s)
+        self.__post_init__()
+        return self.life.restore(self.now, receipt)
 
     def remaining_s(self) -> float:
         """Seconds that the token in hand has left."""

@@ -7,7 +7,7 @@ when fetches ran, and judges every answer by that. It waits for callers exactly 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import hypothesis.strategies as st
@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from broker.clock import Now
 from broker.engine.callers import History, Session
 from broker.engine.life import Life
-from broker.engine.vocabulary import Failure, Trouble
+from broker.engine.vocabulary import Failure, Receipt, Trouble
 from broker.errors import DeadlineExceeded, NeedsLogin, SourceFailed
 from broker.model import TOKEN, Issued, Timing
 from tests.engine.conftest import HISTORIES
@@ -61,6 +61,10 @@ class Known:
         """Once either clock says so, it is dead for good."""
         self.dead = self.dead or now.wall >= self.expires or now.mono >= self.end
 
+    def left_s(self, now: Now) -> float:
+        """Seconds of life left, as both clocks agree."""
+        return 0.0 if self.dead else min(self.expires - now.wall, self.end - now.mono)
+
 
 class Histories(RuleBasedStateMachine):
     """Whatever happens, in whatever order."""
@@ -69,10 +73,17 @@ class Histories(RuleBasedStateMachine):
     def begin(self, timing: Timing, seed: int, wall: float) -> None:
         """A credential that nobody asked for yet."""
         self.timing = timing
+        self.random = Random(seed)
         self.now = Now(wall, 1000.0)
-        self.life = Life(timing, Random(seed))
-        self.history = History()
         self.known: dict[str, Known] = {}
+        self.minted = 0
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        """A daemon that remembers nothing."""
+        self.life = Life(self.timing, self.random)
+        self.history = History()
+        self.kept: tuple[str, Receipt] | None = None
         self.latest = ""
         self.flight: float | None = None
         self.attempts: list[float] = []
@@ -82,8 +93,7 @@ class Histories(RuleBasedStateMachine):
         self.heeded = False
         self.failing = False
         self.forced_at = -math.inf
-        self.gap_s = timing.refresh_interval_min_s
-        self.minted = 0
+        self.gap_s = self.timing.refresh_interval_min_s
 
     # --- what happens -------------------------------------------------------------------------------------------
 
@@ -216,6 +226,42 @@ class Histories(RuleBasedStateMachine):
         """The time of day jumps."""
         self.now = Now(self.now.wall + seconds, self.now.mono)
 
+    @rule(seconds=SPANS, jump=st.one_of(st.just(0.0), JUMPS), boots=st.booleans(), mono=st.floats(0, 1e6))
+    def daemon_is_killed(self, seconds: float, jump: float, boots: bool, mono: float) -> None:  # noqa: FBT001  # drawn
+        """The daemon is killed and starts again, perhaps in another boot; it finds what it had kept."""
+        before, kept = self.now, self.kept
+        self.now = Now(before.wall + seconds + jump, mono if boots else before.mono + seconds)
+        self._start_anew()
+        if kept is None:
+            return
+        text, receipt = kept
+        receipt = replace(receipt, same_boot=not boots)
+        if boots:
+            # Nobody knows the true age: all that can be asked for is that the time of day allows it.
+            age_s = self.now.wall - receipt.received.wall
+            left_s = min(receipt.lifetime_s - age_s, self.known[text].expires - self.now.wall)
+            self.known[text] = Known(self.known[text].expires, self.now.mono + left_s, dead=age_s < 0)
+        self._observe()
+        if self.life.restore(self.now, receipt):
+            self.latest = text
+            self.kept = text, replace(kept[1], received=self.life.held.received) if self.life.held else kept[1]
+        else:
+            left = self.known[text].left_s(self.now)
+            assert left < 0.1 + EPSILON_S or receipt.received_in(self.now).mono > self.now.mono, "the living are kept"
+            self.kept = None
+
+    @rule()
+    def secrets_are_locked_away(self) -> None:
+        """`broker lock`, and at once `broker unlock`: the token is dropped, the fetch called off, the kept one back."""
+        self.life.forget()
+        if self.flight is not None:
+            self.life.interrupted()
+        self.latest, self.flight, self.refused = "", None, None
+        assert str(self.life.state(self.now)) not in {"fresh", "stale"}
+        if self.kept is not None and self.life.restore(self.now, self.kept[1]):
+            self.latest = self.kept[0]
+        self._resume()
+
     # --- the world ----------------------------------------------------------------------------------------------
 
     def _move(self, seconds: float) -> None:
@@ -266,6 +312,9 @@ class Histories(RuleBasedStateMachine):
             self.latest = text
         self.life.fetched(self.now, Issued.token(text, expires_at))
         assert (self.life.failure is None) is taken
+        held = self.life.held
+        if taken and held is not None and self.refused is None:
+            self.kept = text, Receipt(held.issued, held.received, held.lifetime_s, same_boot=True)
         self._resume()
 
     def _learn(self, text: str, expires_at: float | None) -> bool:
@@ -295,6 +344,7 @@ class Histories(RuleBasedStateMachine):
         self._observe()
         if self.life.reject(self.now, serial):
             self.refused = self.latest
+            self.kept = None
 
     # --- callers ------------------------------------------------------------------------------------------------
 
@@ -325,7 +375,8 @@ class Histories(RuleBasedStateMachine):
             assert self.now.mono >= waiter.deadline, "only the deadline ends the wait for a fetch that still runs"
             assert self.refused is not None or not self._usable(), "a valid token would have been the answer"
         except (SourceFailed, NeedsLogin):
-            assert self.failing, "no error without a failure"
+            exhausted = len(self.attempts) >= 12
+            assert self.failing or exhausted, "no error without a failure"
             assert not self._usable(), "a valid token would have been the answer"
         else:
             self._judge(held.issued.parts[TOKEN].reveal())
@@ -363,6 +414,8 @@ class Histories(RuleBasedStateMachine):
             valid = str(self.life.state(self.now)) in {"fresh", "stale"}
             assert valid is self._usable()
             assert valid or not self.life.warnings(self.now)
+            if not valid:
+                self.kept = None
 
     def teardown(self) -> None:
         """However bad it was: with the budget's window over, a person's refresh and a working source mend it."""
