@@ -31,6 +31,9 @@ _RUNTIMES: Final = frozenset({"node", "MainThread", "bun", "deno"})
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_./@%+=:,~ -]{1,4096}", re.ASCII)
 """A command in which no character means anything to a shell: the usual case, told without parsing."""
 
+_WORDS: Final = 32
+"""Arguments of a runtime among which the script is looked for."""
+
 _CONTROL: Final = frozenset(";&|()`")
 _COMMAND_MAX: Final = 4096
 _CLAUDE: Final = re.compile(
@@ -57,22 +60,30 @@ def session_of(chain: Sequence[Process], argv: Argv) -> Session | None:
     command (bash, macOS's sh) leaves helper <- Claude Code.
     """
     match chain:
-        case [_, shell, claude, *_] if is_shell(shell):
-            if _is_claude(claude, argv) and _runs_one_command(argv(shell.pid)):
+        case [_, shell, claude, *_] if shell.name in _SHELLS:
+            if _is_certainly_claude(claude, argv) and _runs_one_command(argv(shell.pid)):
                 return Session(claude.pid, claude.started)
-        case [_, claude, *_] if _is_claude(claude, argv):
+        case [_, claude, *_] if _is_certainly_claude(claude, argv):
             return Session(claude.pid, claude.started)
     return None
 
 
-def may_call_for_claude(name: str) -> bool:
-    """Whether a process of this name can be the parent of Claude Code's `apiKeyHelper`: a quick no for all others."""
-    return name in _SHELLS or _may_be_claude(name)
+def has_variable(environment: bytes | None, name: str) -> bool:
+    """Whether a process that was started with `environment` has this variable; False where that is unknown."""
+    return environment is not None and f"\0{name}=".encode() in b"\0" + environment
 
 
-def is_shell(process: Process) -> bool:
-    """Whether Claude Code may stand behind this process, as its parent."""
-    return process.name in _SHELLS
+def is_claude(process: Process, argv: Argv) -> bool:
+    """Whether this is Claude Code, with or without options of its runtime before it: for who must not miss one."""
+    if _CLAUDE.fullmatch(process.name):
+        return True
+    return may_be_claude(process) and any(_CLAUDE.fullmatch(word) for word in argv(process.pid)[:_WORDS])
+
+
+def may_be_claude(process: Process) -> bool:
+    """Whether Claude Code may be called so: by its own name, its runtime's, or (the installer's way) its version."""
+    name = process.name
+    return bool(_CLAUDE.fullmatch(name)) or name in _RUNTIMES or name[:1].isdigit()
 
 
 def _runs_one_command(arguments: Sequence[str]) -> bool:
@@ -94,18 +105,11 @@ def _runs_one_command(arguments: Sequence[str]) -> bool:
     return not any(_CONTROL & set(word) for word in words)
 
 
-def _is_claude(process: Process, argv: Argv) -> bool:
+def _is_certainly_claude(process: Process, argv: Argv) -> bool:
     """Whether this is Claude Code itself, by its own name or by what it was started as."""
     if _CLAUDE.fullmatch(process.name):
         return True
-    if not _may_be_claude(process.name):
-        return False
-    return any(_CLAUDE.fullmatch(argument) for argument in argv(process.pid)[:2])
-
-
-def _may_be_claude(name: str) -> bool:
-    """Whether Claude Code may be called so: by its own name, its runtime's, or (the installer's way) its version."""
-    return bool(_CLAUDE.fullmatch(name)) or name in _RUNTIMES or name[:1].isdigit()
+    return may_be_claude(process) and any(_CLAUDE.fullmatch(argument) for argument in argv(process.pid)[:2])
 
 
 @dataclass(slots=True)

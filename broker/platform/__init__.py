@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from broker.platform.interface import Peer, Platform, ancestry
+from broker.platform.interface import Peer, Pinned, Platform
 
-__all__ = ["Peer", "Platform", "ancestry", "current"]
+__all__ = ["Peer", "Pinned", "Platform", "current"]
 
 
 def current() -> Platform:

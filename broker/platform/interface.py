@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -41,14 +41,8 @@ class Platform(Protocol):
     def process(self, pid: int) -> Process | None:
         """Describe a running process; None when it is gone or hidden."""
 
-    def name(self, pid: int) -> str:
-        """Return the short name of a process, at a fraction of what `process` costs; empty when it is gone."""
-
     def arguments(self, pid: int) -> Sequence[str]:
         """Return the command line of a process; empty when it cannot be read."""
-
-    def has_variable(self, pid: int, name: str) -> bool:
-        """Whether the process was started with this environment variable; False when that cannot be read."""
 
     def pin(self, pid: int) -> Pinned | None:
         """Describe a running process and hold on to it until `close`; None when it is gone or hidden."""
@@ -61,20 +55,3 @@ class Platform(Protocol):
 
     def harden(self) -> None:
         """Keep this process's memory from other programs: no debugger, no core dump."""
-
-
-def ancestry(platform: Platform, pid: int, depth: int, beyond: Callable[[Process], bool] = bool) -> list[Process]:
-    """Return the process and its parents, nearest first, at most `depth` of them; empty if it is gone.
-
-    `beyond` says of each parent whether its own parent is wanted too: every look costs its time.
-
-    A pid can be handed on to another process at any time: compare the first one with `platform.process(pid)`
-    after all else that is to be known about the chain, or it may be a stranger's.
-    """
-    process = platform.process(pid) if pid > 0 else None
-    chain: list[Process] = []
-    while process is not None and len(chain) < depth:
-        chain.append(process)
-        wanted = process.parent > 1 and (len(chain) == 1 or beyond(process))
-        process = platform.process(process.parent) if wanted else None
-    return chain

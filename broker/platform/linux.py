@@ -72,18 +72,10 @@ class Linux:
             return None
         return _Pinned(process, descriptor, raw)
 
-    def name(self, pid: int) -> str:
-        """Return the short name of a process, at a fraction of what `process` costs; empty when it is gone."""
-        return _read(f"/proc/{pid}/comm", 64).decode(errors="replace").removesuffix("\n")
-
     def arguments(self, pid: int) -> Sequence[str]:
         """Return the command line of a process; empty when it cannot be read."""
         raw = _read(f"/proc/{pid}/cmdline", _READ_MAX)
         return raw.decode(errors="surrogateescape").split("\0")[:-1]
-
-    def has_variable(self, pid: int, name: str) -> bool:
-        """Whether the process was started with this environment variable; False when that cannot be read."""
-        return f"\0{name}=".encode() in b"\0" + _read(f"/proc/{pid}/environ", _READ_MAX)
 
     def environment(self, pid: int) -> bytes | None:
         r"""Return what the process was started with, each variable as `NAME=VALUE\0`; None when it cannot be read."""

@@ -54,24 +54,12 @@ class MacOS:
         except psutil.Error:
             return None
 
-    def name(self, pid: int) -> str:
-        """Return the short name of a process; empty when it is gone."""
-        found = self.process(pid)
-        return "" if found is None else found.name
-
     def arguments(self, pid: int) -> Sequence[str]:
         """Return the command line of a process; empty when it cannot be read."""
         try:
             return psutil.Process(pid).cmdline()
         except psutil.Error:
             return ()
-
-    def has_variable(self, pid: int, name: str) -> bool:
-        """Whether the process was started with this environment variable; False when that cannot be read."""
-        try:
-            return name in psutil.Process(pid).environ()
-        except psutil.Error:
-            return False
 
     def pin(self, pid: int) -> Pinned | None:
         """Describe a running process and hold on to it until `close`; None when it is gone or hidden."""

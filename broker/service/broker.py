@@ -12,10 +12,11 @@ from typing import Final
 
 from broker.clock import Clock
 from broker.config import Config, CredentialConfig, SourceConfig
-from broker.engine.callers import Session, is_shell, may_call_for_claude, session_of
+from broker.engine.callers import Session, has_variable, session_of
 from broker.engine.vocabulary import Held
 from broker.errors import BadRequest, UnknownCredential
-from broker.platform.interface import Peer, Platform, ancestry
+from broker.platform.interface import Peer, Platform
+from broker.service.ancestors import Ancestors, Lineage
 from broker.service.events import Bus
 from broker.service.keeper import Keeper
 from broker.service.secrets import Lending, LentSecrets, StoredSecrets
@@ -29,9 +30,6 @@ _NAMES: Final = 8
 
 _CLOSE_S: Final = 2.0
 """How long sources may take to give back what they borrowed."""
-
-_CHAIN: Final = 3
-"""Processes of a caller's ancestry that are looked at: the helper, its shell, Claude Code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +71,7 @@ class Broker:
         self.clock = clock
         self.config = config
         self._platform = platform
+        self._ancestors = Ancestors(platform)
         self.secrets = StoredSecrets(store)
         self._context = Lending(LentSecrets(self.secrets))
         self._fingerprint_key = store.derive("fingerprint")
@@ -89,7 +88,8 @@ class Broker:
         Raises `BadRequest`, `UnknownCredential`, and whatever `Keeper.ask` raises.
         """
         keeper = self.keeper(name)
-        session = self._session(caller) if self.config.daemon.infer_rejection else None
+        with self._ancestors.of(caller.peer.pid) as lineage:
+            session = self._session(caller, lineage) if self.config.daemon.infer_rejection else None
         held = await keeper.ask(ttl_s, deadline_s, session)
         remaining_s = held.remaining_s(self.clock.now())
         expires_in_s = None if held.issued.expires_at is None else max(0, int(remaining_s))
@@ -157,18 +157,14 @@ class Broker:
         )
         return _Entry(wanted, opened, keeper)
 
-    def _session(self, caller: Caller) -> Session | None:
-        if caller.from_tool:
+    def _session(self, caller: Caller, lineage: Lineage) -> Session | None:
+        if caller.from_tool or lineage.claude is None:
             return None
-        first = self._platform.process(caller.peer.pid) if caller.peer.pid > 0 else None
-        if first is None or not may_call_for_claude(self._platform.name(first.parent)):
-            return None
-        chain = ancestry(self._platform, caller.peer.pid, _CHAIN, beyond=is_shell)
-        session = session_of(chain, self._platform.arguments)
-        if session is None or self._platform.has_variable(caller.peer.pid, "CLAUDECODE"):
+        session = session_of(lineage.chain, self._platform.arguments)
+        if session is None or has_variable(lineage.environment, "CLAUDECODE"):
             return None  # a status line, hook or tool of Claude Code's may ask as often as it likes
         # Last of all: were the pid handed on to another process meanwhile, this would be a stranger's session.
-        return session if self._platform.process(caller.peer.pid) == chain[0] else None
+        return session if lineage.same() else None
 
 
 async def _close_when_settled(dropped: Iterable[_Entry], unused: Iterable[_Opened]) -> None:

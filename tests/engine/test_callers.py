@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from broker.engine.callers import Session, may_call_for_claude, session_of
+from broker.engine.callers import Session, is_claude, may_be_claude, session_of
 from broker.model import Process
 
 Chain = list[tuple[str, list[str]]]
@@ -145,16 +145,23 @@ def test_a_huge_argument_costs_no_time(piece: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "may"),
+    [("claude", True), ("node", True), ("2.1.330", True), ("sh", False), ("python3", False), ("", False)],
+)
+def test_the_quick_look_at_a_name_rules_out_only_strangers(name: str, may: bool) -> None:  # noqa: FBT001  # a table
+    """Whoever can be Claude Code is looked at closely; all others cost next to nothing."""
+    assert may_be_claude(Process(7, 1, 1, name)) is may
+
+
+@pytest.mark.parametrize(
+    ("name", "argv", "found"),
     [
-        ("sh", True),
-        ("bash", True),
-        ("claude", True),
-        ("node", True),
-        ("2.1.330", True),
-        ("python3", False),
-        ("", False),
+        ("claude", ["anything"], True),
+        ("node", ["node", "--max-old-space-size=8192", "--no-warnings", CLI_JS, "-p", "x"], True),
+        ("2.1.330", ["/x/claude/versions/2.1.330"], True),
+        ("node", ["node", "server.js"], False),
+        ("python3", ["python3", CLI_JS], False),
     ],
 )
-def test_the_quick_look_at_a_parent_rules_out_only_strangers(name: str, may: bool) -> None:  # noqa: FBT001  # a table
-    """Whoever can be the parent of Claude Code's helper is looked at closely; all others cost next to nothing."""
-    assert may_call_for_claude(name) is may
+def test_claude_code_is_found_behind_the_options_of_its_runtime(name: str, argv: list[str], found: bool) -> None:  # noqa: FBT001  # a table
+    """The guard must not miss one; for a session, which must be certain, the script has to be the first argument."""
+    assert is_claude(Process(7, 1, 1, name), lambda _pid: argv) is found

@@ -8,15 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from broker import platform
-from broker.model import Process
-from broker.platform import Peer, ancestry
+from broker.engine.callers import has_variable
+from broker.platform import Peer
 from broker.platform.linux import Linux
+from tests.real.process import wait_until
 
 GONE = 2**22 + 1
 """Above the largest pid there can be."""
@@ -77,8 +77,9 @@ def test_a_process_that_is_not_there_has_no_description(pid: int) -> None:
     linux = Linux()
     assert linux.process(pid) is None
     assert list(linux.arguments(pid)) == []
-    assert not linux.has_variable(pid, "PATH")
-    assert ancestry(linux, pid, 3) == []
+    assert linux.environment(pid) is None
+    assert linux.folder(pid) is None
+    assert linux.pin(pid) is None
 
 
 def test_a_process_that_ended_is_gone() -> None:
@@ -95,7 +96,8 @@ def test_a_zombie_has_no_arguments_and_no_environment() -> None:
     os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
     assert Linux().process(program.pid) is not None
     assert list(Linux().arguments(program.pid)) == []
-    assert not Linux().has_variable(program.pid, "CLAUDECODE")
+    assert not has_variable(Linux().environment(program.pid), "CLAUDECODE")
+    assert Linux().folder(program.pid) is None
     program.wait()
 
 
@@ -117,36 +119,64 @@ def test_a_variable_is_found_by_its_whole_name() -> None:
     """First, last or in between; never as part of another's name or value, and empty ones count."""
     env = {"FIRST": "1", "CLAUDECODE": "", "OTHER": "NOT=1", "PAD": "x" * 10_000, "AFTER": "1"}
     with _python(env=env) as program:
-        linux = Linux()
+        environment = Linux().environment(program.pid)
         for name in ("FIRST", "CLAUDECODE", "OTHER", "AFTER"):
-            assert linux.has_variable(program.pid, name), name
+            assert has_variable(environment, name), name
         for name in ("IRST", "CLAUDE", "CODE", "NOT", "1", "XCLAUDECODE", "claudecode"):
-            assert not linux.has_variable(program.pid, name), name
+            assert not has_variable(environment, name), name
 
 
-def test_ancestry_names_the_parents_nearest_first() -> None:
-    """As many as are wanted, and never more than there are."""
-    linux = Linux()
-    with _python() as program:
-        chain = ancestry(linux, program.pid, 3)
-        assert [process.pid for process in chain[:2]] == [program.pid, os.getpid()]
-        assert len(chain) == 3 or chain[-1].parent <= 1
-        for child, parent in pairwise(chain):
-            assert child.parent == parent.pid
-        assert ancestry(linux, program.pid, 1) == chain[:1]
-        deep = ancestry(linux, program.pid, 1000)
-        assert len(deep) < 1000
-        assert all(process.pid > 1 for process in deep)
+def test_the_working_folder_is_the_present_one(tmp_path: Path) -> None:
+    """Not the one that the process was started in, and told as such when it is deleted."""
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    moving = f"import os; os.chdir({str(folder)!r}); {WAITING}"
+    with _running(sys.executable, "-I", "-S", "-c", moving) as program:
+        assert Linux().folder(program.pid) == str(folder)
+        folder.rmdir()
+        assert Linux().folder(program.pid) == f"{folder} (deleted)"
 
 
-def test_ancestry_ends_where_a_parent_is_hidden() -> None:
-    """What cannot be seen is not guessed."""
+@pytest.mark.parametrize("name", ["program", ") R 1 (x", "\udcff\udcfe"])
+def test_a_pinned_process_is_the_same_until_it_ends(name: str, tmp_path: Path) -> None:
+    """Whatever it is called; and once it has ended, no later process of the same pid is taken for it."""
+    program = tmp_path / name
+    program.symlink_to(Path("/bin/sh").resolve())
+    with _running(str(program), "-c", "echo; read line; exit") as running:
+        pinned = Linux().pin(running.pid)
+        assert pinned is not None
+        assert pinned.process == Linux().process(running.pid)
+        assert pinned.same()
+    assert not pinned.same()
+    pinned.close()
 
-    class Hidden(Linux):
-        def process(self, pid: int) -> Process | None:
-            return Process(pid, parent=4711, started=1, name="x") if pid == 4712 else None
 
-    assert ancestry(Hidden(), 4712, 3) == [Process(4712, 4711, 1, "x")]
+def test_a_pinned_process_that_becomes_another_program_is_not_the_same() -> None:
+    """A shell that was looked at may replace itself by Claude Code: same pid, same start, another name."""
+    with _running("/bin/sh", "-c", "echo; read line; exec /bin/cat") as running:
+        pinned = Linux().pin(running.pid)
+        assert pinned is not None
+        assert running.stdin is not None
+        running.stdin.write("\n")
+        running.stdin.flush()
+        wait_until(lambda: not pinned.same(), "it has become cat")
+        pinned.close()
+
+
+def test_a_pinned_process_whose_parent_ended_is_not_the_same() -> None:
+    """It has other processes above it now."""
+    script = "sh -c 'echo $$; read line <&3; exit' 3<&0 & wait"
+    with subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as outer:
+        assert outer.stdout is not None
+        pinned = Linux().pin(int(outer.stdout.readline()))
+        assert pinned is not None
+        assert pinned.same()
+        outer.kill()
+        outer.wait()
+        assert not pinned.same()
+        pinned.close()
+        assert outer.stdin is not None
+        outer.stdin.close()
 
 
 def test_the_other_end_of_a_socket_is_named_by_the_kernel(tmp_path: Path) -> None:
@@ -184,6 +214,7 @@ def test_a_hardened_process_shows_its_memory_to_nobody() -> None:
 import ctypes, resource, sys
 sys.path.insert(0, sys.argv[1])
 from broker.platform.linux import Linux
+from tests.real.process import wait_until
 PR_GET_DUMPABLE = 3
 prctl = ctypes.CDLL(None).prctl
 print(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))
@@ -193,12 +224,3 @@ print(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), *resource.getrlimit(resource.RLIMIT_CO
     root = str(Path(platform.__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", check, root], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["1", "0", "0", "0"]
-
-
-def test_a_name_is_told_without_all_the_rest() -> None:
-    """The quick look agrees with the thorough one; a process that is gone has no name."""
-    linux = Linux()
-    own = linux.process(os.getpid())
-    assert own is not None
-    assert linux.name(os.getpid()) == own.name
-    assert linux.name(2**22 + 1) == ""

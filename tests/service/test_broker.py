@@ -14,7 +14,7 @@ import pytest
 from broker.config import Config, CredentialConfig, DaemonConfig, SourceConfig
 from broker.errors import BadRequest, UnknownCredential
 from broker.model import Process, Timing
-from broker.platform.interface import Peer
+from broker.platform.interface import Peer, Pinned
 from broker.service.broker import Broker, Caller
 from broker.sources.interface import Context, Fetcher, NoSettings, SourceType
 from tests.fakes.store import FakeStore
@@ -55,6 +55,20 @@ class FakeSource:
 
 
 @dataclass
+class FakePinned:
+    """A process that stays what it is."""
+
+    process: Process
+
+    def same(self) -> bool:
+        """Always."""
+        return True
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@dataclass
 class FakePlatform:
     """A process table: `30` is a helper below Claude Code `10`."""
 
@@ -69,18 +83,21 @@ class FakePlatform:
         table = {30: (20, "broker-helper"), 20: (10, "sh"), 10: (1, "claude")}
         return Process(pid, table[pid][0], 5, table[pid][1]) if pid in table else None
 
-    def name(self, pid: int) -> str:
-        """Look into the table."""
+    def pin(self, pid: int) -> Pinned | None:
+        """Hold on to nothing: this table never changes."""
         found = self.process(pid)
-        return "" if found is None else found.name
+        return None if found is None else FakePinned(found)
 
     def arguments(self, pid: int) -> Sequence[str]:
         """Only the shell's matter."""
         return ["sh", "-c", "broker-helper"] if pid == 20 else []
 
-    def has_variable(self, pid: int, name: str) -> bool:
+    def environment(self, pid: int) -> bytes | None:
         """Look into the environment."""
-        return self.environ.get(pid) == name
+        return f"{self.environ[pid]}=1\0".encode() if pid in self.environ else b""
+
+    def folder(self, pid: int) -> str | None:
+        """Not in this table."""
 
     def harden(self) -> None:
         """Not asked."""
