@@ -1,6 +1,7 @@
 """The daemon's life in the background: by systemd where its unit is set up, else as a process of its own."""
 
+from broker.background.reloading import reload
 from broker.background.starting import restart, start, with_daemon
 from broker.background.stopping import stop
 
-__all__ = ["restart", "start", "stop", "with_daemon"]
+__all__ = ["reload", "restart", "start", "stop", "with_daemon"]

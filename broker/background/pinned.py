@@ -32,6 +32,10 @@ class Pinned:
         """Ask it to drain and end."""
         self._signal(signal.SIGTERM)
 
+    def hang_up(self) -> None:
+        """Ask it to read its config again."""
+        self._signal(signal.SIGHUP)
+
     def kill(self) -> None:
         """End it without asking: also a process that is stopped, or stuck in a loop."""
         self._signal(signal.SIGKILL)

@@ -10,6 +10,7 @@ from broker.cli import LazyGroup
 from broker.cli.arguments import examples
 
 SETUPS: Final = {
+    "claude-code": "setup_claude_code",
     "systemd": "setup_systemd",
 }
 """Each program, and the module in this folder that holds its subcommand as `NAME_command` (`-` as `_`)."""

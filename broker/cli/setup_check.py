@@ -1,0 +1,75 @@
+"""What `broker setup claude-code` asks the daemon: how long tokens live, and whether one comes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+
+from broker.background import with_daemon
+from broker.cli.output import printable, span
+from broker.client import Client, Token
+from broker.errors import BrokerError, UnknownCredential
+from broker.integrations.claude_code.release import Release
+
+_RELOADED_WITHIN_S: Final = 3.0
+_POLL_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long tokens live, None where that is endless or unknown; and what to tell about it."""
+
+    seconds: float | None
+    why: str
+
+
+def lifetime(client: Client, release: Release, *, may_fetch: bool) -> Lifetime:
+    """Learn it from the daemon; have it fetch a token, and start it, where none was seen and `may_fetch`."""
+    name = release.credential.name
+    if release.is_new:
+        return Lifetime(None, "what is in the store has no expiry")
+    try:
+        seen = _seen(client, name)
+        if not seen and may_fetch:
+            with_daemon(client, lambda client: client.token(name))
+            seen = _seen(client, name)
+    except BrokerError:
+        seen = {}  # why no token comes is told at the end
+    if not seen:
+        return Lifetime(None, f"no token of {name} was seen yet; run this again when one was")
+    if seen["lifetime_s"] is None:
+        return Lifetime(None, f"tokens of {name} have no expiry")
+    return Lifetime(seen["lifetime_s"], f"tokens of {name} live {span(seen['lifetime_s'])}")
+
+
+def tell(client: Client, name: str, *, is_new: bool) -> None:
+    """Fetch a token as a proof that everything works; print how it went."""
+    try:
+        token = with_daemon(client, lambda client: _token(client, name, is_new=is_new))
+    except BrokerError as error:
+        click.echo(f"broker: warning: {name} gives no token yet: {printable(str(error))}", err=True)
+        return
+    life = "no expiry" if token.expires_in_s is None else f"{span(token.expires_in_s)} left"
+    click.echo(f"{name}: a token is there ({life})")
+
+
+def _seen(client: Client, name: str) -> Mapping[str, Any]:
+    """Return the credential's status, where it holds or held a token; empty else. Raises what `Client` raises."""
+    found = (entry for entry in client.status()["credentials"] if entry["name"] == name and entry["last_refresh_at"])
+    return next(found, {})
+
+
+def _token(client: Client, name: str, *, is_new: bool) -> Token:
+    """Ask; a credential just added is known as soon as the daemon has read its config again."""
+    deadline = time.monotonic() + _RELOADED_WITHIN_S
+    while True:
+        try:
+            return client.token(name)
+        except UnknownCredential:
+            if not is_new or time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_S)

@@ -1,0 +1,114 @@
+"""Our own config, edited in place: comments, order and layout stay (tomlkit).
+
+Every result is read back: where tomlkit's text does not say exactly what was meant (it has open bugs with tables that
+are defined out of order), the edit is refused and the lines to add by hand are named.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from broker.config.syntax import load
+from broker.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tomlkit.items import Item, Key, Table
+
+_LOCAL: Final = """\
+[credentials.{name}]
+source = "local"         # the broker's own encrypted store; fill it with: broker secret set {name}
+"""
+
+Tree = dict[str, Any]
+
+
+def add_audience(text: str, path: Path, credential: str, url: str) -> str:
+    """Let `credential` be released for `url` too. `path` is for the messages. Raises `ConfigError`."""
+
+    def change(tree: Any) -> None:  # noqa: ANN401  # dict or tomlkit's own
+        table = tree["credentials"][credential]
+        if "audience" in table:
+            table["audience"].append(url)
+        else:
+            _append(table, "audience", [url])
+
+    return _edited(text, path, change, f"add {json.dumps(url)} to `audience` of [credentials.{credential}] by hand")
+
+
+def remove_audience(text: str, path: Path, credential: str, url: str) -> str:
+    """Take that back; without it change nothing. Raises `ConfigError`."""
+    audience = load(text, path).get("credentials", {}).get(credential, {}).get("audience", [])
+    if url not in audience:
+        return text
+
+    def change(tree: Any) -> None:  # noqa: ANN401  # dict or tomlkit's own
+        table = tree["credentials"][credential]
+        if table["audience"] == [url]:
+            del table["audience"]
+        else:
+            table["audience"].remove(url)
+
+    return _edited(
+        text, path, change, f"take {json.dumps(url)} out of `audience` of [credentials.{credential}] by hand"
+    )
+
+
+def add_local(text: str, path: Path, credential: str) -> str:
+    """Add a credential that lives in the broker's own store, at the end. Raises `ConfigError`."""
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    gap = line_end * (1 if text.endswith("\n") else 2) if text.strip() else ""
+    added = text + gap + _LOCAL.format(name=credential).replace("\n", line_end)
+    meant = load(text, path)
+    meant.setdefault("credentials", {})[credential] = {"source": "local"}
+    return _read_back(added, meant, f'add a table [credentials.{credential}] with source = "local" by hand', path)
+
+
+def _edited(text: str, path: Path, change: Callable[[Any], None], by_hand: str) -> str:
+    import tomlkit  # noqa: PLC0415  # only `broker setup` edits
+    from tomlkit.exceptions import TOMLKitError  # noqa: PLC0415
+
+    meant = load(text, path)
+    change(meant)
+    try:
+        document = tomlkit.parse(text)
+        change(document)
+        edited = tomlkit.dumps(document)
+    except (TOMLKitError, KeyError, ValueError, IndexError, TypeError, AttributeError):
+        raise _by_hand(path, by_hand) from None
+    if "\r\n" in text and not re.search(r"(?<!\r)\n", text):
+        edited = re.sub(r"(?<!\r)\n", "\r\n", edited)
+    return _read_back(edited, meant, by_hand, path)
+
+
+def _append(table: Table | Tree, key: str, value: object) -> None:
+    """Add a key below the others of its table, and not below the comment that belongs to the next table."""
+    from tomlkit.items import Comment, Whitespace  # noqa: PLC0415
+    from tomlkit.items import Table as StyledTable  # noqa: PLC0415
+
+    if not isinstance(table, StyledTable):
+        table[key] = value
+        return
+    body = table.value.body
+    tail: list[tuple[Key | None, Item]] = []
+    while body and isinstance(body[-1][1], (Comment, Whitespace)):
+        tail.insert(0, body.pop())
+    table[key] = value
+    body.extend(tail)
+
+
+def _read_back(text: str, meant: Tree, by_hand: str, path: Path) -> str:
+    try:
+        if tomllib.loads(text) == meant:
+            return text
+    except (tomllib.TOMLDecodeError, RecursionError):
+        pass
+    raise _by_hand(path, by_hand)
+
+
+def _by_hand(path: Path, what: str) -> ConfigError:
+    return ConfigError([f"{path}: written in a way that cannot be edited safely; {what}, then run this again"])

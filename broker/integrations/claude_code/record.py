@@ -1,0 +1,153 @@
+"""What a setup changed, kept in the state folder so that it can be taken back after any crash.
+
+Written before the first change: whatever point a setup was stopped at, each file is as it was before, as it was meant
+to become, or as a person made it since, and `undone` tells these apart. It holds whole settings files, which may have
+secrets in them: 0600 in a folder of 0700, and never shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from broker.errors import ConfigError
+from broker.integrations import textfile
+from broker.integrations.claude_code import document
+from broker.integrations.textfile import TextFile
+from broker.paths import private_folder
+
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One value in the settings: whether it was there and what it was (`before`), and what it became."""
+
+    keys: tuple[str, ...]
+    was_there: bool
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One file's whole text before and after; None where there was no file."""
+
+    path: str
+    before: str | None
+    after: str | None
+
+    def exact(self, now: str | None) -> bool:
+        """Whether nobody but us wrote the file: then its old bytes can be put back."""
+        return now in (self.before, self.after)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One settings file that was set up. `released`: the URLs that were added to a credential's audience."""
+
+    settings: Edit
+    changes: tuple[Change, ...]
+    config: Edit | None
+    released: tuple[tuple[str, str], ...]
+    version: int = VERSION
+
+
+def path_for(settings: Path, state: Path) -> Path:
+    """Name the record of the setup in this settings file."""
+    name = hashlib.sha256(str(settings).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return state / "setup" / f"claude-code-{name}.json"
+
+
+def load(path: Path) -> Record | None:
+    """Read a record; None where there is none. Raises `ConfigError`, `FileProblem`."""
+    import cattrs  # noqa: PLC0415  # only where something was set up before
+
+    text = textfile.read(path).text
+    if text is None:
+        return None
+    try:
+        record = cattrs.structure(json.loads(text), Record)
+    except (ValueError, RecursionError, cattrs.BaseValidationError, KeyError, TypeError):
+        record = None
+    if record is None or record.version != VERSION:
+        raise ConfigError(
+            [
+                f"{path}: no record of this version; it tells what the settings were before, so keep a copy of it, then remove it"
+            ]
+        )
+    return record
+
+
+def save(path: Path, record: Record) -> None:
+    """Write a record, whole or not at all. Raises `FileProblem`, `UnsafePath`."""
+    private_folder(path.parent.parent)
+    private_folder(path.parent)
+    textfile.replace(textfile.read(path), json.dumps(asdict(record), indent=1) + "\n")
+
+
+def undone_settings(record: Record, file: TextFile) -> tuple[str | None, list[str]]:
+    """Return the text without what we did, and what cannot be taken back. Raises `ConfigError`."""
+    if record.settings.exact(file.text):
+        return record.settings.before, []
+    if file.text is None:
+        return None, [f"{file.path} is gone"]
+    text, left = file.text, []
+    try:
+        for change in record.changes:
+            text, kept = _undo(text, change)
+            left += [f"{'.'.join(change.keys)} in {file.path} was changed since, and stays"] if kept else []
+        is_bare = record.settings.before is None and not document.load(text)
+    except document.NotEditable as problem:
+        raise ConfigError([f"{file.path}: {problem}; nothing was changed"]) from None
+    return None if is_bare else text, left
+
+
+def undone_config(
+    record: Record, file: TextFile, remove: Callable[[str, str, str], str]
+) -> tuple[str | None, list[str]]:
+    """The same for our config; `remove` takes a URL out of a credential's audience in a text. Raises `ConfigError`."""
+    edit = record.config
+    if edit is None or edit.exact(file.text):
+        return (file.text if edit is None else edit.before), []
+    if file.text is None:
+        return None, [f"{file.path} is gone"]
+    text = file.text
+    for credential, url in record.released:
+        text = remove(text, credential, url)
+    added = _credentials(edit.after) - _credentials(edit.before)
+    return text, [f"{file.path} was changed since, so [credentials.{name}] stays in it" for name in sorted(added)]
+
+
+def merged(old: Iterable[Change], new: Iterable[Change]) -> tuple[Change, ...]:
+    """Join the changes of two setups: what the first one found there is what undo goes back to."""
+    first = {change.keys: change for change in old}
+    both = dict(first)
+    for change in new:
+        past = first.get(change.keys)
+        ours = past is not None and change.was_there and change.before == past.after
+        kept = past if ours and past is not None else change
+        both[change.keys] = Change(change.keys, kept.was_there, kept.before, change.after)
+    return tuple(both[keys] for keys in sorted(both, key=len, reverse=True))  # `env` itself after what is in it
+
+
+def _undo(text: str, change: Change) -> tuple[str, bool]:
+    """Take one change back; tell whether somebody made another one since."""
+    there, now = document.lookup(document.load(text), change.keys)
+    if (there, now) == (change.was_there, change.before) or not there:
+        return text, False
+    if now != change.after:
+        return text, len(change.keys) > 1 or not isinstance(now, dict)
+    if change.was_there:
+        return document.put(text, change.keys, change.before), False
+    return document.drop(text, change.keys), False
+
+
+def _credentials(text: str | None) -> set[str]:
+    import tomllib  # noqa: PLC0415  # only where a config was edited
+
+    return set(tomllib.loads(text or "").get("credentials", {}))
