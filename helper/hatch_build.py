@@ -1,5 +1,7 @@
 """Build hook of hatchling: puts `broker-helper` into the wheel, native where a compiler works, else in Python.
 
+Also the systemd units, except into an editable installation, which finds them in its checkout.
+
 `BROKER_HELPER=python` forces the Python one, `BROKER_HELPER=native` makes a build without a working compiler fail;
 `CC` names the compiler.
 """
@@ -33,8 +35,10 @@ _FLAGS: Final = ("-std=c11", "-O2", "-Wall", "-Wextra")
 class HelperHook(BuildHookInterface):  # type: ignore[type-arg]  # its parameter is the builder's config, unused here
     """Adds the helper to wheels, also to the editable kind."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002  # hatchling's signature
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Build the helper into a temporary folder and name it in the wheel."""
+        if version != "editable":
+            build_data["force_include"]["systemd"] = "broker/integrations/units"
         self._folder = Path(tempfile.mkdtemp(prefix="broker-helper-"))
         wanted = os.environ.get("BROKER_HELPER", "")
         native = None if wanted == "python" else compile_native(self._folder / SCRIPT, self.metadata.version)

@@ -1,6 +1,6 @@
-"""The systemd user service: is it set up for this socket, and start, stop and restart it.
+"""The systemd user service: is it set up for this socket, how is it, and start, stop and restart it.
 
-Contract: systemctl(1). `broker setup systemd` installs the units.
+Contract: systemctl(1), loginctl(1). `broker setup systemd` installs the units.
 """
 
 from __future__ import annotations
@@ -9,16 +9,59 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from broker.errors import Unreachable
+from broker.errors import ConfigError, Unreachable
 
 SERVICE: Final = "broker.service"
 SOCKET: Final = "broker.socket"
 _LOOK_S: Final = 5.0
 _ACT_S: Final = 60.0
 _RUNS: Final = ("active", "activating", "reloading", "deactivating")
+_BOOTED: Final = Path("/run/systemd/system")  # sd_booted(3)
+_PROPERTIES: Final = ("LoadState", "ActiveState", "UnitFileState", "Result", "NeedDaemonReload", "FragmentPath")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A unit as the user manager sees it; the words are systemd's own, empty where no manager answers.
+
+    `result` says why it failed: `exit-code`, `start-limit-hit`, `service-start-limit-hit`, `trigger-limit-hit` ...
+    `file` is where the manager found the unit. `stale`: that file changed and the manager has not read it again.
+    """
+
+    name: str
+    load: str
+    active: str
+    enabled: str
+    result: str
+    stale: bool
+    file: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether systemd gave it up, and it must be forgiven before it starts again."""
+        return self.active == "failed"
+
+
+def view() -> list[View]:
+    """Look at both units."""
+    return [view_of(unit) for unit in (SOCKET, SERVICE)]
+
+
+def view_of(unit: str) -> View:
+    """Look at one unit."""
+    lines = _show(unit, *_PROPERTIES).splitlines()
+    found = {name: value for name, _, value in (line.partition("=") for line in lines)}
+    load, active, enabled, result, stale, file = (found.get(name, "") for name in _PROPERTIES)
+    return View(unit, load, active, enabled, result, stale == "yes", file)
+
+
+def default_places(env: Mapping[str, str] = os.environ) -> bool:
+    """Whether nothing in the environment leads elsewhere than the unit's daemon goes."""
+    return not any(env.get(name) for name in ("BROKER_CONFIG", "BROKER_STATE_DIR", "BROKER_SOCKET"))
 
 
 def is_set_up(socket: Path, env: Mapping[str, str] = os.environ) -> bool:
@@ -26,9 +69,8 @@ def is_set_up(socket: Path, env: Mapping[str, str] = os.environ) -> bool:
 
     The unit's daemon uses the default places (`%t/broker/broker.sock`): who set others means another daemon.
     """
-    own_places = any(env.get(name) for name in ("BROKER_CONFIG", "BROKER_STATE_DIR", "BROKER_SOCKET"))
     runtime = env.get("XDG_RUNTIME_DIR", "")
-    if own_places or not runtime or socket != Path(runtime) / "broker" / "broker.sock":
+    if not default_places(env) or not runtime or socket != Path(runtime) / "broker" / "broker.sock":
         return False
     return any(_property(unit, "LoadState") == "loaded" for unit in (SERVICE, SOCKET))
 
@@ -39,7 +81,10 @@ def is_active() -> bool:
 
 
 def start() -> None:
-    """Start the socket (where there is one) and the service; raise `Unreachable` with systemd's own words."""
+    """Start the socket (where there is one) and the service.
+
+    Raises `Unreachable` with systemd's own words, `ConfigError` where the daemon refused its config.
+    """
     _act("start")
 
 
@@ -49,13 +94,94 @@ def stop() -> None:
 
 
 def restart() -> None:
-    """Stop the service and start it anew; asks wait in the socket meanwhile."""
-    _control("restart", SERVICE, timeout_s=_ACT_S)
+    """Stop the service and start it anew; asks wait in the socket meanwhile. Raises as `start` does."""
+    _forgive()
+    _begin("restart", SERVICE)
+
+
+def require_manager(where: Path) -> None:
+    """Raise `Unreachable`, with what to run, unless a user manager answers and reads units from the folder `where`."""
+    if shutil.which("systemctl") is None or not _BOOTED.is_dir():
+        raise Unreachable("this system does not run systemd; nothing to set up: the helper starts the daemon by itself")
+    try:
+        folders = _control("show", "--value", "-p", "UnitPath", timeout_s=_LOOK_S)
+    except Unreachable as error:
+        raise Unreachable(f"no systemd user manager answers; {_how_to_reach_it()} ({error})") from error
+    if str(where) not in folders:
+        raise Unreachable(
+            f"your systemd user manager reads no units from {where}; run this without XDG_CONFIG_HOME, or where it has the same value as at sign-in"
+        )
+
+
+def reload() -> None:
+    """Have the manager read the unit files again."""
+    _control("daemon-reload", timeout_s=_ACT_S)
+
+
+def enable() -> None:
+    """Have the socket listen, now and from every sign-in on."""
+    _forgive()
+    _control("enable", "--now", SOCKET, timeout_s=_ACT_S)
+
+
+def disable(*units: str) -> None:
+    """Stop these, and start them no more."""
+    _control("disable", "--now", *units, timeout_s=_ACT_S)
+    _forgive()
+
+
+def renew(unit: str) -> None:
+    """Restart what runs, as it is installed now; the socket takes the service with it."""
+    _control("try-restart", unit, timeout_s=_ACT_S)
+
+
+def lingers() -> bool | None:
+    """Whether the user manager goes on after the last sign-out; None where nobody can tell."""
+    try:
+        done = subprocess.run(
+            ["loginctl", "show-user", "--value", "-p", "Linger", str(os.geteuid())],
+            capture_output=True,
+            text=True,
+            timeout=_LOOK_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return {"yes": True, "no": False}.get(done.stdout.strip())
+
+
+def _how_to_reach_it() -> str:
+    runtime = Path(f"/run/user/{os.geteuid()}")
+    if not os.environ.get("XDG_RUNTIME_DIR") and runtime.is_dir():
+        return f"run: export XDG_RUNTIME_DIR={runtime}, and again"  # as after su and sudo
+    return "have one run, by `sudo loginctl enable-linger $USER` or a new sign-in, and run this again"
 
 
 def _act(verb: str) -> None:
     units = [unit for unit in (SOCKET, SERVICE) if _property(unit, "LoadState") == "loaded"]
-    _control(verb, *units, timeout_s=_ACT_S)
+    if verb == "start":
+        _forgive()
+        _begin(verb, *units)
+    else:
+        _control(verb, *units, timeout_s=_ACT_S)
+        _forgive()
+
+
+def _begin(verb: str, *units: str) -> None:
+    try:
+        _control(verb, *units, timeout_s=_ACT_S)
+    except Unreachable as error:
+        if _property(SERVICE, "ExecMainStatus") == str(ConfigError.exit_code):
+            raise ConfigError(["the daemon refused its config; see: broker config check"]) from error
+        raise Unreachable(f"{error}; see: journalctl --user -u {SERVICE}") from error
+
+
+def _forgive() -> None:
+    """Forget failures: units that reached their start limit, as by a broken config, would refuse to start."""
+    failed = [unit.name for unit in view() if unit.failed]
+    if failed:
+        _control("reset-failed", *failed, timeout_s=_LOOK_S)
 
 
 def _control(*args: str, timeout_s: float) -> str:
@@ -69,15 +195,19 @@ def _control(*args: str, timeout_s: float) -> str:
     if done.returncode:
         said = done.stderr.strip().splitlines()
         reason = said[0] if said else f"exit code {done.returncode}"
-        raise Unreachable(f"{' '.join(command)}: {reason}; see: journalctl --user -u {SERVICE}")
+        raise Unreachable(f"{' '.join(command)}: {reason}")
     return done.stdout
 
 
 def _property(unit: str, name: str) -> str:
     """Read one property; empty where no user manager answers."""
+    return _show(unit, name).strip().removeprefix(f"{name}=")
+
+
+def _show(unit: str, *names: str) -> str:
     if shutil.which("systemctl") is None:
         return ""
     try:
-        return _control("show", "--value", "-p", name, unit, timeout_s=_LOOK_S).strip()
+        return _control("show", "-p", ",".join(names), unit, timeout_s=_LOOK_S)
     except Unreachable:
         return ""

@@ -16,6 +16,7 @@ from typing import Final
 import pytest
 
 import broker
+from broker.integrations.systemd_units import UNITS
 from tests.helper.harness import TOKEN, Said, ok, serving
 
 pytestmark = pytest.mark.slow
@@ -75,6 +76,13 @@ def test_without_a_compiler_the_wheel_is_pure_and_says_so(python_wheel: Path) ->
     assert python_wheel.name == PYTHON
     assert script(python_wheel).startswith(b"#!/bin/sh\n")
     assert "Root-Is-Purelib: true" in metadata(python_wheel)
+
+
+def test_the_wheel_brings_the_systemd_units(python_wheel: Path) -> None:
+    """`broker setup systemd` needs no checkout."""
+    with zipfile.ZipFile(python_wheel) as archive:
+        for name in UNITS:
+            assert archive.read(f"broker/integrations/units/{name}") == (ROOT / "systemd" / name).read_bytes()
 
 
 def test_the_python_helper_can_be_chosen(tmp_path: Path, python_wheel: Path) -> None:

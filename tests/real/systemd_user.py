@@ -73,16 +73,22 @@ class UserManager:
         assert done.returncode == 0, f"systemctl --user {shlex.join(arguments)}: {done.stderr}"
         return done.stdout.strip()
 
-    def install_units(self) -> None:
-        """Install the project's units as they are, with `broker` where they expect it, and enable the socket."""
-        units = self.home / ".config" / "systemd" / "user"
-        shutil.copytree(_CHECKOUT / "systemd", units)
-        executables = self.home / ".local" / "bin"
-        executables.mkdir(parents=True)
-        (executables / BROKER.name).symlink_to(BROKER)
+    @property
+    def units(self) -> Path:
+        """The folder of the user's own units."""
+        return self.home / ".config" / "systemd" / "user"
+
+    def setup(self, *options: str, broker: Path = BROKER) -> subprocess.CompletedProcess[str]:
+        """Run `broker setup systemd` as the user types it, with the installation's own `broker` or another one."""
+        return self.run(str(broker), "setup", "systemd", *options)
+
+    def drop_in(self, name: str, text: str, unit: str = "broker.service") -> None:
+        """Write a drop-in, as `systemctl --user edit` does, and have it read."""
+        file = self.units / f"{unit}.d" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
         give(self.home)
         self.systemctl("daemon-reload")
-        self.systemctl("enable", "--now", "broker.socket")
 
     def main_pid(self) -> str:
         """Name the daemon's process, as seen inside; "0" when there is none."""

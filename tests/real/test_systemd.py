@@ -37,7 +37,9 @@ def manager(need: Need, place: Place, upstream: Upstream) -> Iterator[UserManage
         started.config.parent.mkdir(parents=True)
         started.config.write_text(minting_config(upstream))
         started.config.chmod(0o600)
-        started.install_units()
+        give(started.home)
+        done = started.setup()
+        assert done.returncode == 0, done.stderr
         yield started
 
 
@@ -115,10 +117,7 @@ def test_a_broken_config_does_not_start_the_daemon_for_ever(manager: UserManager
 
 def test_a_daemon_that_hangs_is_replaced(manager: UserManager) -> None:
     """It tells systemd that it is alive; when it stops doing so, the ask that waits is answered by the next one."""
-    impatient = manager.home / ".config" / "systemd" / "user" / "broker.service.d" / "watchdog.conf"
-    impatient.parent.mkdir()
-    impatient.write_text("[Service]\nWatchdogSec=2s\n")
-    manager.systemctl("daemon-reload")
+    manager.drop_in("watchdog.conf", "[Service]\nWatchdogSec=2s\n")
     manager.systemctl("start", "broker.service")
     started, hung = manager.show("WatchdogTimestampMonotonic"), manager.main_pid()
     wait_until(lambda: manager.show("WatchdogTimestampMonotonic") != started, "the daemon says that it is alive")
@@ -142,8 +141,7 @@ def test_a_reload_takes_the_new_config_and_keeps_the_token(manager: UserManager,
 
 def test_the_units_say_nothing_that_systemd_does_not_know(manager: UserManager) -> None:
     """`systemd-analyze verify` finds no fault with what is installed."""
-    units = manager.home / ".config" / "systemd" / "user"
-    for unit in sorted(units.glob("broker.*")):
+    for unit in sorted(manager.units.glob("broker.*")):
         checked = manager.run("systemd-analyze", "--user", "verify", str(unit))
         assert checked.returncode == 0, checked.stderr
         assert checked.stderr == ""
