@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
+import uuid
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Final, Protocol
 
 # Linux's CLOCK_MONOTONIC stops in suspend; CLOCK_BOOTTIME does not. macOS's CLOCK_MONOTONIC counts suspend.
 _SUSPEND_AWARE = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -35,3 +39,25 @@ class SystemClock:
     def now(self) -> Now:
         """Read both clocks."""
         return Now(time.time(), time.clock_gettime(_SUSPEND_AWARE))
+
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")  # random(4)
+_BOOT_SESSION: Final = b"kern.bootsessionuuid"  # sysctl(3) of macOS
+
+
+def boot_id() -> str:
+    """Name this boot of the machine: `mono` moments of two processes compare only within one.
+
+    Where the system has no name for it, one that no other process shares.
+    """
+    try:
+        return _boot_session() if sys.platform == "darwin" else _BOOT_ID.read_text().strip()
+    except OSError:
+        return uuid.uuid4().hex
+
+
+def _boot_session() -> str:  # pragma: no cover  # macOS only
+    text, size = ctypes.create_string_buffer(64), ctypes.c_size_t(64)
+    if ctypes.CDLL(None, use_errno=True).sysctlbyname(_BOOT_SESSION, text, ctypes.byref(size), None, 0):
+        raise OSError(ctypes.get_errno(), "sysctlbyname")
+    return text.value.decode()

@@ -86,6 +86,8 @@ def test_a_whole_config_is_read() -> None:
         log_level = "debug"
         infer_rejection = false
         ttl_max = "2h"
+        lock_after = "8h"
+        lock_on = ["suspend", "screen-lock"]
         [sources.corp]
         type = "server"
         address = "fake"
@@ -108,7 +110,7 @@ def test_a_whole_config_is_read() -> None:
     )
     assert config.path == PATH
     assert config.default == "work"
-    assert config.daemon == DaemonConfig("off", "debug", infer_rejection=False, ttl_max_s=7200)
+    assert config.daemon == DaemonConfig("off", "debug", False, 7200, 28800, ("suspend", "screen-lock"))  # noqa: FBT003  # in the order of the table
     assert config.sources["corp"].settings == _ServerSettings("fake")
     assert config.sources["plain"].settings == NoSettings()
     work, other = config.credentials["work"], config.credentials["other"]
@@ -326,9 +328,6 @@ def test_a_secret_used_as_a_key_is_not_repeated() -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ('[daemon]\nlock_after = "1h"\n', "daemon.lock_after"),
-        ('[daemon]\npersist = "keyring"\n', "daemon.persist"),
-        ('[daemon]\npersist = "passphrase"\n', "daemon.persist"),
         ('[endpoints.aws]\nlisten = "127.0.0.1:0"\n', "endpoints"),
         ('[sources.v]\ntype = "vault"\n', "sources.v.type"),
         ('[credentials.v]\nsource = "aws"\n', "credentials.v.source"),

@@ -22,8 +22,7 @@ from broker.sources.interface import SourceType
 Table = Mapping[str, Any]
 Types = Mapping[str, SourceType]
 
-_LATER_TYPES: Final = {"vault", "aws", "gcp", "oauth", "litellm", "pool", "anthropic", "local"}
-_LATER_PERSIST: Final = {"keyring", "systemd", "passphrase"}
+_LATER_TYPES: Final = {"vault", "aws", "gcp", "oauth", "litellm", "pool", "anthropic"}
 _NOT_YET: Final = "not in this version"
 
 _TEN_SECONDS: Final = Duration(10)
@@ -32,6 +31,7 @@ _WORKING_DAY: Final = Duration(8 * 3600)
 _DAY: Final = Duration(24 * 3600)
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+LockOn = Literal["suspend", "screen-lock"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,12 @@ class _Top:
 
 @dataclass(frozen=True, slots=True)
 class _Daemon:
-    persist: Literal["auto", "off"] = "auto"
+    persist: Literal["auto", "keyring", "systemd", "passphrase", "off"] = "auto"
     log_level: LogLevel = "info"
     infer_rejection: bool = True
     ttl_max: Duration = _DAY
+    lock_after: Duration | None = None
+    lock_on: tuple[LockOn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +118,15 @@ class _Parser:
         return proper
 
     def _daemon(self, table: Table) -> DaemonConfig:
-        kept = dict(table)
-        if "lock_after" in kept:
-            self._reader.report(("daemon", "lock_after"), f"{_NOT_YET}; remove it")
-            del kept["lock_after"]
-        if isinstance(kept.get("persist"), str) and kept["persist"] in _LATER_PERSIST:
-            self._reader.report(("daemon", "persist"), f'{_NOT_YET}; use "auto" or "off"')
-            del kept["persist"]
-        read = self._reader.structure(kept, _Daemon, "daemon", also=frozenset({"lock_after"})) or _Daemon()
-        return DaemonConfig(read.persist, self._log_level(read.log_level), read.infer_rejection, read.ttl_max)
+        read = self._reader.structure(table, _Daemon, "daemon") or _Daemon()
+        return DaemonConfig(
+            persist=read.persist,
+            log_level=self._log_level(read.log_level),
+            infer_rejection=read.infer_rejection,
+            ttl_max_s=read.ttl_max,
+            lock_after_s=read.lock_after,
+            lock_on=read.lock_on,
+        )
 
     def _log_level(self, configured: str) -> str:
         from_env = self._env.get("BROKER_LOG_LEVEL", "").lower()

@@ -35,12 +35,14 @@ class CredentialConfig:
 
 @dataclass(frozen=True, slots=True)
 class DaemonConfig:
-    """The `[daemon]` table."""
+    """The `[daemon]` table. `lock_on`: events of the desktop that lock; `lock_after_s` None: never."""
 
     persist: str = "auto"
     log_level: str = "info"
     infer_rejection: bool = True
     ttl_max_s: float = 86400.0
+    lock_after_s: float | None = None
+    lock_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

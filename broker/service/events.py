@@ -13,10 +13,10 @@ QUEUE_MAX: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that happened to a credential; never with a secret. `at` is epoch seconds."""
+    """One thing that happened; never with a secret. `at` is epoch seconds, `credential` None where it is all of them."""
 
     name: str
-    credential: str
+    credential: str | None
     at: float
     fingerprint: str | None = None
     expires_in_s: int | None = None

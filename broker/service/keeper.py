@@ -13,9 +13,10 @@ from broker.clock import Clock, Now
 from broker.engine.callers import History, Session
 from broker.engine.life import Life
 from broker.engine.vocabulary import Failure, Held, Plan, Trouble
-from broker.errors import FetchError, LoginRequired, PermanentFetchError, TransientFetchError
-from broker.model import Timing
-from broker.secret import scrub
+from broker.errors import Locked
+from broker.model import Issued, Timing
+from broker.service.attempt import attempt
+from broker.service.cache import TokenCache
 from broker.service.events import Event
 from broker.sources.interface import Fetcher
 
@@ -37,14 +38,19 @@ class Keeper:
         clock: Clock,
         publish: Callable[[Event], None],
         fingerprint_key: bytes,
+        cache: TokenCache | None = None,
         random: Random | None = None,
     ) -> None:
         self.name = name
         self.life = Life(timing, random or Random(), name)  # noqa: S311  # jitter needs no cryptography
         self.fetcher = fetcher
+        self.fingerprint_key = fingerprint_key
+        self.locked = False
         self._clock = clock
         self._publish = publish
-        self._fingerprint_key = fingerprint_key
+        self._cache = cache
+        self._kept = False
+        self._refused = 0
         self._history = History()
         self._flight: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -55,7 +61,7 @@ class Keeper:
         """Return a token to keep for `ttl_s`, within `deadline_s`.
 
         `session` is given only where an early ask is evidence that upstream refused the last token. Raises
-        `DeadlineExceeded`, `SourceFailed` or `NeedsLogin`.
+        `DeadlineExceeded`, `SourceFailed`, `NeedsLogin` or `Locked`.
         """
         now = self._clock.now()
         deadline = now.mono + deadline_s
@@ -69,7 +75,8 @@ class Keeper:
         return held
 
     async def refresh(self) -> None:
-        """Fetch because a person says so (damped), and wait for the outcome, which `status` tells."""
+        """Fetch because a person says so (damped), and wait for the outcome, which `status` tells. Raises `Locked`."""
+        self._check_unlocked()
         if self.life.force(self._clock.now()):
             self._launch()
         await self._landing(math.inf)
@@ -99,15 +106,65 @@ class Keeper:
     def inputs_changed(self) -> None:
         """Fetch anew, as the source's inputs are not those of the last fetch."""
         now = self._clock.now()
-        if self.life.inputs_changed(now):
+        if not self.locked and self.life.inputs_changed(now):
             self._launch()
         self._schedule(now)
+
+    def replaced(self) -> None:
+        """Drop the token in hand at once, as the source is known to hold another one now, or none."""
+        self._discard()
+        self.life.forget()
+        self.inputs_changed()
 
     def fingerprint(self, held: Held) -> str:
         """Name the token without showing it."""
         if self._fingerprint[0] != held.serial:
-            self._fingerprint = (held.serial, held.issued.fingerprint(self._fingerprint_key))
+            self._fingerprint = (held.serial, held.issued.fingerprint(self.fingerprint_key))
         return self._fingerprint[1]
+
+    # --- at rest ------------------------------------------------------------------------------------------------
+
+    def restore(self) -> None:
+        """Take up the token that an earlier run kept, if it is alive and of these settings. Raises `Locked`."""
+        if self._cache is None:
+            return
+        receipt = self._cache.receipt()
+        self._kept = True
+        if self.life.held is not None:  # fetched before the store could be read
+            self._keep()
+        elif receipt is None or not self.life.restore(self._clock.now(), receipt):
+            self._discard()
+
+    def lock(self) -> None:
+        """Drop the token and call off the fetch, whose outcome is thrown away; who waits or asks is told `Locked`."""
+        self.locked = True
+        self.life.forget()
+        if self._flight is not None:
+            self._flight.cancel()
+            self._flight = None
+            self.life.interrupted()
+
+    def unlock(self) -> None:
+        """Serve again."""
+        self.locked = False
+
+    def _check_unlocked(self) -> None:
+        if self.locked:
+            raise Locked("the broker is locked; run: broker unlock")
+
+    def _keep(self) -> None:
+        held = self.life.held
+        if self._cache is not None and held is not None and held.serial != self._refused and not self._retired:
+            self._cache.keep(held)
+            self._kept = True
+
+    def _discard(self) -> None:
+        """What is dead or refused must not come back, not even after `kill -9`."""
+        if self._cache is not None and self._kept:
+            self._cache.discard()
+            self._kept = False
+
+    # --- the end ------------------------------------------------------------------------------------------------
 
     def retire(self) -> None:
         """Start nothing more; who waits still gets an answer."""
@@ -136,6 +193,7 @@ class Keeper:
     async def _wait_and_answer(self, now: Now, ttl_s: float, deadline: float) -> Held:
         patience = deadline
         while True:
+            self._check_unlocked()
             plan = self.life.ask(now, ttl_s)
             if plan.fetch:
                 self._launch()
@@ -158,6 +216,8 @@ class Keeper:
         known = self.life.rejected
         if not self.life.reject(now, serial):
             return False
+        self._refused = serial
+        self._discard()
         if known:
             return True  # said already: a caller that repeats itself must not fill the log
         log.info("%s: upstream refused the token (%s)", self.name, reason)
@@ -170,30 +230,33 @@ class Keeper:
         self._flight = asyncio.create_task(self._fetch(), name=f"fetch {self.name}")
 
     async def _fetch(self) -> None:
+        known = self.life.held.issued.parts.values() if self.life.held is not None else ()
         try:
-            async with asyncio.timeout(self.fetcher.timeout_s):
-                issued = await self.fetcher.fetch()
-        except TimeoutError:
-            message = f"the source did not answer within {self.fetcher.timeout_s:g}s"
-            self._failed(Failure(Trouble.TRANSIENT, message))
-        except FetchError as error:
-            self._failed(self._failure_of(error))
+            outcome = await attempt(self.fetcher, self.name, known)
         except asyncio.CancelledError:
-            self._failed(Failure(Trouble.TRANSIENT, "the fetch was interrupted"))
+            self._landed(Failure(Trouble.TRANSIENT, "the fetch was interrupted"))
             raise
-        except Exception as error:  # noqa: BLE001  # a source's bug must not leave the credential "refreshing" for ever
-            log.error("%s: the source has a bug: %s", self.name, type(error).__name__)  # noqa: TRY400  # a traceback may show a secret
-            self._failed(Failure(Trouble.TRANSIENT, f"the source has a bug ({type(error).__name__}); please report it"))
+        self._landed(outcome)
+
+    def _landed(self, outcome: Issued | Failure) -> None:
+        if self._flight is not asyncio.current_task():
+            return  # locked meanwhile: whatever it brings is not to be in memory
+        self._flight = None
+        if isinstance(outcome, Failure):
+            self._failed(outcome)
         else:
-            now = self._clock.now()
-            first = self.life.held is None
-            if self.life.fetched(now, issued):
-                self._tell("issued" if first else "refreshed", now)
-            elif self.life.failure is not None:
-                self._tell("failed", now, reason=self.life.failure.message)
-        finally:
-            self._flight = None
-            self._schedule(self._clock.now())
+            self._received(outcome)
+        self._schedule(self._clock.now())
+
+    def _received(self, issued: Issued) -> None:
+        now = self._clock.now()
+        first = self.life.held is None
+        if self.life.fetched(now, issued):
+            self._tell("issued" if first else "refreshed", now)
+        elif self.life.failure is not None:
+            self._tell("failed", now, reason=self.life.failure.message)
+            return
+        self._keep()
 
     def _failed(self, failure: Failure) -> None:
         now = self._clock.now()
@@ -201,23 +264,13 @@ class Keeper:
         log.warning("%s: %s", self.name, failure.message)
         self._tell("failed", now, reason=failure.message)
 
-    def _failure_of(self, error: FetchError) -> Failure:
-        known = self.life.held.issued.parts.values() if self.life.held is not None else ()
-        message = scrub(str(error), known).replace("\n", " ")
-        match error:
-            case LoginRequired():
-                return Failure(Trouble.LOGIN, message)
-            case PermanentFetchError():
-                return Failure(Trouble.PERMANENT, message)
-            case TransientFetchError():
-                return Failure(Trouble.TRANSIENT, message, error.retry_after_s or 0.0)
-        return Failure(Trouble.TRANSIENT, message)
-
     # --- waking by itself ---------------------------------------------------------------------------------------
 
     def _schedule(self, now: Now) -> None:
         """Make sure that the engine's next own act happens in time."""
-        due = None if self._retired else self.life.wake_at(now)
+        if self.life.held is not None and self.life.held.dead:
+            self._discard()
+        due = None if self._retired or self.locked else self.life.wake_at(now)
         if due is None:
             return
         loop = asyncio.get_running_loop()
@@ -234,7 +287,7 @@ class Keeper:
 
     def _tick(self) -> None:
         now = self._clock.now()
-        if not self._retired and self.life.tick(now):
+        if not (self._retired or self.locked) and self.life.tick(now):
             self._launch()
         self._schedule(now)
 

@@ -1,0 +1,155 @@
+"""Whether secrets are in memory: what was kept is taken up at the start, dropped by `lock`, and back by `unlock`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import math
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from broker.clock import Clock
+from broker.errors import BrokerError
+from broker.secret import Secret
+from broker.service.entries import Entries
+from broker.service.events import Event
+from broker.service.keeper import Keeper
+from broker.storage.interface import TOKENS, Store
+
+log = logging.getLogger(__name__)
+
+_OPENING_S: Final = 2.0
+"""How long an ask at the daemon's start waits for the store: with it the source need not be asked."""
+
+_TRY_AGAIN_S: Final = 300.0
+"""How often a store is tried again whose key could not be had: its keyring may have been unlocked meanwhile."""
+
+
+class Safe:
+    """The store and the keepers' tokens, open or locked together.
+
+    `locked` is what a person said, or a passphrase that nobody gave yet. A keyring that cannot be reached is no such
+    thing: then the sources are asked as if nothing had been kept.
+    """
+
+    def __init__(self, store: Store, entries: Entries, *, clock: Clock, publish: Callable[[Event], None]) -> None:
+        self.store = store
+        self.locked = False
+        self._entries = entries
+        self._clock = clock
+        self._publish = publish
+        self._turn = asyncio.Lock()
+        self._opening: asyncio.Task[None] | None = None
+        self._tried_at = -math.inf
+        self._used_at = clock.now().mono
+
+    def open(self) -> None:
+        """Begin to fetch the key and read the file."""
+        self._opening = asyncio.create_task(self._open(), name="open the store")
+
+    async def ready(self, at_most_s: float) -> float:
+        """Wait while the store is being opened, and return for how many seconds that was.
+
+        Where its key could not be had it is tried again now and then, without anybody waiting.
+        """
+        now = self._clock.now()
+        if self._opening is not None and not self._opening.done():
+            await asyncio.wait({self._opening}, timeout=min(at_most_s, _OPENING_S))
+            return self._clock.now().mono - now.mono
+        if self.store.locked and not self.locked and now.mono >= self._tried_at + _TRY_AGAIN_S:
+            self._opening = asyncio.create_task(self._try_again(), name="open the store")
+        return 0.0
+
+    def adopt(self, keepers: Iterable[Keeper]) -> None:
+        """Treat new keepers like the others: locked, or with what was kept."""
+        for keeper in keepers:
+            if self.locked:
+                keeper.lock()
+            elif not self.store.locked:
+                keeper.restore()
+        self._sweep()
+
+    async def lock(self, reason: str) -> None:
+        """Drop every secret from memory; until `unlock`, nothing is handed out."""
+        async with self._turn:
+            if self.locked:
+                return
+            await self._opened()
+            self._shut(reason)
+            await self._entries.reopen()
+            await self.store.lock()
+            gc.collect()  # what refers to itself in a circle would stay until a collection came by itself
+
+    async def unlock(self, passphrase: Secret | None = None) -> None:
+        """Serve again, with what was kept. Raises `Locked`, `StorageError` where the key cannot be had."""
+        async with self._turn:
+            await self._opened()
+            if self.store.locked:
+                await self.store.unlock(passphrase)
+            was_locked, self.locked = self.locked, False
+            for keeper in self._entries.keepers:
+                keeper.unlock()
+            self._take_up()
+            self.used()
+            if was_locked:
+                log.info("unlocked")
+                self._publish(Event("unlocked", None, self._clock.now().wall))
+
+    def used(self) -> None:
+        """Somebody asked for a token."""
+        self._used_at = self._clock.now().mono
+
+    def unused_s(self) -> float:
+        """Seconds since somebody last did, or since the start."""
+        return self._clock.now().mono - self._used_at
+
+    async def close(self) -> None:
+        """Write what is due."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait({self._opening})
+        await self.store.close()
+
+    async def _open(self) -> None:
+        await self.store.open()
+        self._tried_at = self._clock.now().mono
+        if self.store.locked and self.store.persist == "passphrase":
+            self._shut("its passphrase has not been given yet")
+        self._take_up()
+
+    async def _try_again(self) -> None:
+        self._tried_at = self._clock.now().mono
+        try:
+            await self.store.unlock()
+        except BrokerError as error:
+            log.debug("the store stays closed: %s", error)
+        self._take_up()
+
+    async def _opened(self) -> None:
+        if self._opening is not None:
+            await asyncio.wait({self._opening})
+
+    def _shut(self, reason: str) -> None:
+        self.locked = True
+        for keeper in self._entries.keepers:
+            keeper.lock()
+        log.info("locked: %s", reason)
+        self._publish(Event("locked", None, self._clock.now().wall, reason=reason))
+
+    def _take_up(self) -> None:
+        if self.locked or self.store.locked:
+            return
+        key = self.store.derive("fingerprint")
+        for keeper in self._entries.keepers:
+            keeper.fingerprint_key = key
+            keeper.restore()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Keep no token of a credential that the config no longer names."""
+        if self.locked or self.store.locked:
+            return
+        for record in self.store.names(TOKENS):
+            if record.removeprefix(TOKENS) not in self._entries.by_name:
+                self.store.discard(record)
