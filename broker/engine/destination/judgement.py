@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import posixpath
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from broker.engine.destination.known import Allowed, Known, Pins, Refused, Verdict
+from broker import audience as audiences
+from broker.engine.destination.arguments import flags
+from broker.engine.destination.endpoints import BASE_URLS, Destination, destinations
+from broker.engine.destination.known import Allowed, Known, Pins, Refused, Scope, SettingsFile, Verdict
+from broker.engine.destination.layers import Layers, in_use, variables
+from broker.engine.destination.names import family
 
-_ = Allowed
+_SHOWN_MAX: Final = 1024
+_NOT_MEANT: Final = "which is outside this credential's audience"
 
 
 def judge(known: Known, audience: Sequence[str], allowed: Pins) -> Verdict:
@@ -14,6 +23,73 @@ def judge(known: Known, audience: Sequence[str], allowed: Pins) -> Verdict:
 
     `audience` are base URLs as `broker.audience` reads them; for a credential that names none give
     `broker.audience.default(kind)`. A file in `allowed` may say what it likes, except where requests go in the end:
-    that must lie within the audience whoever set it, since only the config says for whom a credential is meant.
+    that must lie within the audience whoever set it, since only the config says for whom a credential is meant. A
+    file that cannot be read strictly is refused even then: nobody can tell what it says to Claude Code.
     """
-    return Refused("", "", "the audience guard is not built yet")  # being written: refuses everything
+    said = flags(known.arguments)
+    for file in known.files:
+        if in_use(file, said) and (refused := _refuse_file(file, audience, allowed)):
+            return refused
+    goes_to = list(destinations(Layers(known)))
+    for destination in goes_to:
+        if destination.url is None or not audiences.covers(audience, destination.url):
+            return _outside(destination)
+    return Allowed(tuple(sorted({destination.url for destination in goes_to if destination.url})))
+
+
+def _refuse_file(file: SettingsFile, audience: Sequence[str], allowed: Pins) -> Refused | None:
+    if file.settings is None:
+        why = "so nobody can tell where Claude Code would send the token; make it a plain JSON file"
+        return Refused(file.path, "", f"{shown(file.path)} {file.problem}, {why}")
+    if file.scope is Scope.PROJECT and (file.path, file.sha256) not in allowed:
+        return next(_steering(file, audience), None)
+    return None
+
+
+def _steering(file: SettingsFile, audience: Sequence[str]) -> Iterator[Refused]:
+    """Find what a project says that is not its business."""
+    for name, text in variables(file).items():
+        key = f"env.{name}"
+        if name in BASE_URLS and text:
+            if not audiences.covers(audience, text):
+                yield Refused(file.path, key, f"{_at(file.path, key)} {_leads_outside(text)}")
+        elif title := family(name, text):
+            mend = f"a project may not set that by itself: read the file, then: broker allow {_folder(file)}"
+            yield Refused(file.path, key, f"{_at(file.path, key)} is {title} variable; {mend}")
+
+
+def _outside(destination: Destination) -> Refused:
+    setting, url = destination.setting, destination.url
+    if url is None:
+        mend = f"set {destination.provider.url} to a plain base URL within the audience"
+        what = "leaves open where Claude Code would send the token"
+        return Refused(setting.file, setting.key, f"{_at(setting.file, setting.key)} {what}; {mend}")
+    if not setting.file:
+        name = destination.provider.url
+        mend = f"set it (broker setup claude-code --base-url URL), or {_say_so(url)}"
+        line = f"no setting names {name}, so Claude Code would send the token to {url}, {_NOT_MEANT}; {mend}"
+        return Refused("", name, line)
+    return Refused(setting.file, setting.key, f"{_at(setting.file, setting.key)} {_leads_outside(url)}")
+
+
+def _leads_outside(url: str | None) -> str:
+    if url is None or audiences.problem(url) is not None:
+        return "is no plain base URL, so nobody can tell where Claude Code would send the token"
+    return f"sends requests to {url}, {_NOT_MEANT}; {_say_so(url)}"
+
+
+def _say_so(url: str) -> str:
+    return f'if it is meant for there, say so in the config: audience = ["{url}"]'
+
+
+def _at(file: str, key: str) -> str:
+    return f"{shown(file)}: {shown(key)}" if file else shown(key)
+
+
+def _folder(file: SettingsFile) -> str:
+    return shlex.quote(shown(posixpath.dirname(posixpath.dirname(file.path))))
+
+
+def shown(text: str) -> str:
+    """Make text from outside fit for one line of a terminal: what is not printable is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_SHOWN_MAX])

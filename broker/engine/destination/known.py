@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
@@ -60,6 +60,7 @@ class SettingsFile:
 class Known:
     """What is known about one Claude Code process.
 
+    `folder` is its working folder, absolute and without links.
     `files`: every settings file that is there, in any order, but of several with scope FLAG or MANAGED a later one
     wins (`managed-settings.json`, then `managed-settings.d/*` sorted). `arguments` is its command line, empty where it
     cannot be read; what `flags(arguments).settings` names belongs into `files` with scope FLAG.
@@ -67,10 +68,11 @@ class Known:
     `initial` those it was started with (/proc/PID/environ), None where that cannot be read.
     """
 
+    folder: str
     files: tuple[SettingsFile, ...] = ()
     live: Variables | None = None
     initial: Variables | None = None
-    arguments: tuple[str, ...] = field(default=())
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,106 @@
+"""To which base URLs Claude Code may send its requests, by provider (FACTS; names from the package's own text)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from broker.engine.destination.layers import ABSENT, Layers, Value
+
+_OFF: Final = frozenset({ABSENT, "0", "false", "no", "off"})
+_ON: Final = frozenset({"1", "true", "yes", "on"})
+_REGION: Final = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A way for Claude Code to reach a model.
+
+    `switch` is the variable that turns it on, `url` the one that redirects it. `own` is where it goes otherwise, with
+    the variables in `part` filled in, the first that is set; None where that cannot be known from outside.
+    """
+
+    switch: str
+    url: str
+    own: str | None = None
+    part: tuple[str, ...] = ()
+    usual: str = ""
+
+
+FIRST_PARTY: Final = Provider("", "ANTHROPIC_BASE_URL", "https://api.anthropic.com")
+PROVIDERS: Final = (
+    Provider(
+        "CLAUDE_CODE_USE_BEDROCK",
+        "ANTHROPIC_BEDROCK_BASE_URL",
+        "https://bedrock-runtime.{}.amazonaws.com",
+        ("AWS_REGION", "AWS_DEFAULT_REGION"),
+        "us-east-1",
+    ),
+    Provider(
+        "CLAUDE_CODE_USE_VERTEX",
+        "ANTHROPIC_VERTEX_BASE_URL",
+        "https://{}-aiplatform.googleapis.com/v1",
+        ("CLOUD_ML_REGION",),
+        "us-east5",
+    ),
+    Provider("CLAUDE_CODE_USE_FOUNDRY", "ANTHROPIC_FOUNDRY_BASE_URL"),
+    Provider("CLAUDE_CODE_USE_ANTHROPIC_AWS", "ANTHROPIC_AWS_BASE_URL"),
+    Provider("CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD", "ANTHROPIC_GOOGLE_CLOUD_BASE_URL"),
+    Provider("CLAUDE_CODE_USE_MANTLE", "ANTHROPIC_BEDROCK_MANTLE_BASE_URL"),
+    Provider("CLAUDE_CODE_USE_GATEWAY", "ANTHROPIC_BASE_URL"),
+)
+BASE_URLS: Final = frozenset(provider.url for provider in (FIRST_PARTY, *PROVIDERS))
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One base URL that requests may go to, None where it cannot be known, and the setting behind it."""
+
+    url: str | None
+    setting: Value
+    provider: Provider
+
+
+def destinations(layers: Layers) -> Iterator[Destination]:
+    """Find every base URL that requests may go to."""
+    sure = False
+    for provider in PROVIDERS:
+        switch = layers.values(provider.switch)
+        if all(value.text is not None and value.text.strip().lower() in _OFF for value in switch):
+            continue
+        sure = sure or all(value.text is not None and value.text.strip().lower() in _ON for value in switch)
+        said = next(value for value in switch if value.text != ABSENT)
+        yield from _of(provider, layers, said)
+    if not sure:
+        yield from _of(FIRST_PARTY, layers, Value(ABSENT))
+
+
+def _of(provider: Provider, layers: Layers, switch: Value) -> Iterator[Destination]:
+    for value in layers.values(provider.url):
+        if value.text == ABSENT:
+            yield from _own(provider, layers, value if value.file else switch)
+        else:
+            yield Destination(value.text, value, provider)
+
+
+def _own(provider: Provider, layers: Layers, setting: Value) -> Iterator[Destination]:
+    """Name the provider's own endpoints, for every region that may be meant."""
+    if provider.own is None or not provider.part:
+        yield Destination(provider.own, setting, provider)
+        return
+    for region in _regions(provider, layers):
+        # Anything else could name another host: AWS_REGION=x@evil.example/
+        plain = region.text is not None and _REGION.fullmatch(region.text)
+        url = provider.own.format(region.text) if plain else None
+        yield Destination(url, region if region.file else setting, provider)
+
+
+def _regions(provider: Provider, layers: Layers) -> Iterator[Value]:
+    for name in provider.part:
+        values = layers.values(name)
+        yield from (value for value in values if value.text != ABSENT)
+        if all(value.text != ABSENT for value in values):
+            return
+    yield Value(provider.usual)

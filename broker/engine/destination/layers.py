@@ -1,0 +1,121 @@
+"""What a variable of Claude Code's may be in the end, when its layers of settings are put on each other.
+
+Precedence (FACTS): managed settings, `--settings`, the project's local and shared file, the user's, the environment
+it was started with. Versions of Claude Code differ in which project files they read, so the answer is every value
+that the variable may have.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from broker.engine.destination.arguments import Flags, flags
+from broker.engine.destination.known import Known, Scope, SettingsFile, Variables
+
+ABSENT: Final = ""
+"""The value of a variable that is not set; Claude Code takes an empty one for the same."""
+
+LIVE: Final = "the environment of Claude Code"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value that a variable may have, None where it is set but unknown, and the file and key that say so."""
+
+    text: str | None
+    file: str = ""
+    key: str = ""
+
+
+class Layers:
+    """The layers of one Claude Code, the strongest first."""
+
+    def __init__(self, known: Known) -> None:
+        self._live = known.live or {}
+        self._files = list(_files(known))
+        self._start = _Layer(LIVE, self._live if known.initial is None else known.initial, certain=True, prefix="")
+        self._said = self._files if known.initial is None else [*self._files, self._start]
+
+    def values(self, name: str) -> list[Value]:
+        """Return every value that the variable may have."""
+        found = self._unexplained(name)
+        for layer in (*self._files, self._start):
+            if name in layer.variables:
+                found.append(layer.value(name))
+                if layer.certain:
+                    return found
+        return [*found, Value(ABSENT)]
+
+    def _unexplained(self, name: str) -> list[Value]:
+        """What the helper sees and no layer says: from a file that is gone since another branch was checked out, say."""
+        if name not in self._live:
+            return []
+        live = Value(self._live[name], LIVE, name)
+        said = {layer.variables.get(name, ABSENT) for layer in self._said}
+        return [] if live.text is not None and live.text in said else [live]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """`certain`: every version takes it up, so that what stands beneath does not count."""
+
+    file: str
+    variables: Variables
+    certain: bool
+    prefix: str = "env."
+
+    def value(self, name: str) -> Value:
+        return Value(self.variables[name], self.file, self.prefix + name)
+
+
+def in_use(file: SettingsFile, said: Flags) -> bool:
+    """Whether Claude Code takes this file up at all, by what its command line says."""
+    if file.scope is Scope.PROJECT:
+        return not said.ignores_projects and said.names("local" if _is_local(file) else "project")
+    return file.scope is not Scope.USER or said.names("user")
+
+
+def variables(file: SettingsFile) -> Variables:
+    """Return the `env` of a settings file, in the words of an environment; None for what is no plain value."""
+    env = (file.settings or {}).get("env")
+    if not isinstance(env, Mapping):
+        return {}
+    return {name: _as_text(value) for name, value in env.items()}
+
+
+def _as_text(value: object) -> str | None:
+    match value:
+        case str():
+            return value
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(value)
+    return None
+
+
+def _files(known: Known) -> Iterator[_Layer]:
+    said = flags(known.arguments)
+    files = [file for file in known.files if in_use(file, said)]
+    for scope in (Scope.MANAGED, Scope.FLAG):
+        for file in reversed(files):
+            if file.scope is scope:
+                yield _Layer(file.path, variables(file), certain=True)
+    project = [file for file in files if file.scope is Scope.PROJECT]
+    for file in sorted(project, key=lambda file: (not _is_local(file), file.path)):
+        yield _Layer(file.path, variables(file), certain=_folder(file) == known.folder)
+    for file in files:
+        if file.scope is Scope.USER:
+            yield _Layer(file.path, variables(file), certain=True)
+
+
+def _is_local(file: SettingsFile) -> bool:
+    return posixpath.basename(file.path) == "settings.local.json"
+
+
+def _folder(file: SettingsFile) -> str:
+    """Return the folder that holds a file's `.claude`."""
+    return posixpath.dirname(posixpath.dirname(file.path))
