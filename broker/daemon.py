@@ -30,7 +30,8 @@ from broker.integrations.notify import keep_notifying, notify, watchdog_interval
 from broker.service.broker import Broker
 from broker.service.watcher import Watcher
 from broker.sources import TYPES
-from broker.storage.unkept import Unkept
+from broker.storage.interface import Store
+from broker.storage.store import EncryptedStore
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +56,13 @@ def run(config_path: Path) -> int:
     listener = listening.passed_socket()
     path = Path(listener.getsockname()) if listener is not None else paths.socket_path()
     lock = locks.take(path.parent, locks.SOCKET)
+    store = EncryptedStore(paths.state_dir(), settings.daemon.persist)
+    store.begin()  # the keyring takes its time: meanwhile the rest starts
     activated = listener is not None
     if listener is None:
         listener = listening.own_socket(path)
     try:
-        asyncio.run(_Daemon(settings, system, listener, lock).serve())
+        asyncio.run(_Daemon(settings, system, listener, lock, store).serve())
     finally:
         if not activated:
             path.unlink(missing_ok=True)  # the lock is still held, so it is still ours
@@ -69,11 +72,14 @@ def run(config_path: Path) -> int:
 class _Daemon:
     """One run of the daemon on one listening socket, whose lock it holds."""
 
-    def __init__(self, settings: Config, system: platform.Platform, listener: socket.socket, lock: int) -> None:
+    def __init__(
+        self, settings: Config, system: platform.Platform, listener: socket.socket, lock: int, store: Store
+    ) -> None:
         self._settings = settings
         self._system = system
         self._listener = listener
         self._lock = lock
+        self._store = store
         self._started = time.monotonic()
         self._reload_error: str | None = None
         self._helper = installed_helper.kind(installed_helper.path())
@@ -83,7 +89,8 @@ class _Daemon:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        self._broker = Broker(self._settings, self._system, SystemClock(), Unkept())
+        self._broker = Broker(self._settings, self._system, SystemClock(), self._store)
+        self._broker.start()
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload()))
         app = create_app(self._broker, self._system, self._describe)
         runner = web.AppRunner(
@@ -140,13 +147,14 @@ class _Daemon:
         if self._helper == "missing":
             message = f"{installed_helper.path()} is missing; reinstall the package"
             warnings.append({"code": "helper-missing", "message": message})
+        warnings += [{"code": code, "message": message} for code, message in self._broker.safe.warnings]
         return {
             "version": __version__,
             "pid": os.getpid(),
             "uptime_s": int(time.monotonic() - self._started),
             "socket": str(self._listener.getsockname()),
-            "locked": False,
-            "persist": "off",
+            "locked": self._broker.safe.locked,
+            "persist": self._store.persist,
             "helper": self._helper,
             "warnings": warnings,
         }

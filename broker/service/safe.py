@@ -85,7 +85,7 @@ class Safe:
         """Serve again, with what was kept. Raises `Locked`, `StorageError` where the key cannot be had."""
         async with self._turn:
             await self._opened()
-            if self.store.locked:
+            if self.store.locked or self.store.wants_passphrase:
                 await self.store.unlock(passphrase)
             was_locked, self.locked = self.locked, False
             for keeper in self._entries.keepers:
@@ -95,6 +95,14 @@ class Safe:
             if was_locked:
                 log.info("unlocked")
                 self._publish(Event("unlocked", None, self._clock.now().wall))
+
+    @property
+    def warnings(self) -> list[tuple[str, str]]:
+        """What a person should know, as (code, message)."""
+        found = list(self.store.warnings)
+        if self.store.wants_passphrase and not self.store.locked:
+            found.append(("passphrase-wanted", "nothing is stored until you choose a passphrase; run: broker unlock"))
+        return found
 
     def used(self) -> None:
         """Somebody asked for a token."""
@@ -114,7 +122,7 @@ class Safe:
     async def _open(self) -> None:
         await self.store.open()
         self._tried_at = self._clock.now().mono
-        if self.store.locked and self.store.persist == "passphrase":
+        if self.store.locked and self.store.wants_passphrase:
             self._shut("its passphrase has not been given yet")
         self._take_up()
 

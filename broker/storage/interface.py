@@ -40,6 +40,10 @@ class Store(Protocol):
         """Whether there is a file of records whose key this process does not hold now."""
 
     @property
+    def wants_passphrase(self) -> bool:
+        """Whether `unlock` needs a passphrase: that of the file, or a new one for the file that is to be made."""
+
+    @property
     def warnings(self) -> list[tuple[str, str]]:
         """What a person should know, as (code, message): a file set aside, an older one put back, a full disk."""
 

@@ -8,18 +8,19 @@ import secrets
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from broker.errors import Locked, StorageError
 from broker.secret import Secret
-from broker.storage import threads
-from broker.storage.header import NAME_MAX, RECORDS_MAX, VALUE_MAX
+from broker.storage import limits, threads
 from broker.storage.homes import AUTO, Homes
 from broker.storage.later import Later
 from broker.storage.loading import Loaded, load
 
 if TYPE_CHECKING:  # at run time only where there is a key: it costs 8 MB
+    from broker.storage.homes.interface import Mark
     from broker.storage.writing import Writer
 
 T = TypeVar("T")
@@ -38,7 +39,8 @@ _ASKED_S: Final = 30.0
 _DISK_S: Final = 20.0
 """How long a write may take before we say that the disk hangs."""
 
-_CLOSE_S: Final = 8.0
+_SETTLE_S: Final = 8.0
+"""How long locking and closing wait for what is due."""
 
 
 class EncryptedStore:
@@ -59,49 +61,53 @@ class EncryptedStore:
         self._derived: dict[str, bytes] = {}
         self._random: dict[str, bytes] = {}
         self._changes: set[asyncio.Task[Any]] = set()
+        self._locks = 0
+        self._newest: Mark | None = None
 
     # --- opening and locking ------------------------------------------------------------------------------------
 
     def begin(self) -> None:
         """Start to fetch the key and to read the file, in a thread; there need be no event loop yet."""
-        if self._loading is None:
+        if self._loading is None and self._loaded is None:
             homes = Homes(self._folder, self._setting, _START_S)
             self._loading = threads.begin(lambda: load(self._folder, homes))
 
     async def open(self) -> None:
         """Wait for the key and the file, at most some seconds. Never raises."""
         self.begin()
-        assert self._loading is not None  # noqa: S101  # `begin` made it
-        loaded = await asyncio.wrap_future(self._loading)
-        if self._loaded is None:
-            self._take(loaded)
+        if self._loading is not None:
+            loaded = await asyncio.wrap_future(self._loading)
+            if self._loaded is None:
+                self._take(loaded)
+            self._loading = None  # it holds the key and every record, which `lock` could not drop from there
 
     async def lock(self) -> None:
-        """Write what is due, then drop every record and the key from memory."""
+        """Write what is due, then drop every record and the key from memory, also when the disk or keyring hangs."""
+        self._locks += 1
         await self.open()
         await self._settle()
-        async with self._writing:
-            self._forget()
-            assert self._loaded is not None  # noqa: S101  # `open` made it
-            locked = self._loaded.persist != "off"
-            self._loaded = Loaded(self._loaded.persist, locked=locked, problem="locked; run: broker unlock")
+        if self.persist != "off":
+            self._newest = self._writer.newest if self._writer is not None else self._newest
+            self._loaded = Loaded(self.persist, locked=True, problem="locked; run: broker unlock")
+        self._writer = None
+        self._records = {}
+        self._unopened = {}
+        self._dirty = self._urgent = False
 
     async def unlock(self, passphrase: Secret | None = None) -> None:
-        """Fetch or derive the key and read the file again. Raises `Locked`, `StorageError`."""
+        """Fetch or derive the key and read the file again. Raises `Locked`."""
         await self.open()
         if self._writer is None:
             await self._load_again(passphrase)
-        if self._writer is None and self.persist != "off":
-            raise self._refusal()
+        assert self._loaded is not None  # noqa: S101  # `open` made it
+        if self._loaded.locked or self._loaded.wants_passphrase:
+            raise Locked(self._loaded.problem)
         await self._flushing.settle()
 
     async def close(self) -> None:
         """Write what is due; a disk or keyring that hangs is given up on."""
-        if self._loaded is None:
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_CLOSE_S):
-                await self._settle()
+        if self._loaded is not None:
+            await self._settle()
 
     @property
     def persist(self) -> str:
@@ -112,6 +118,11 @@ class EncryptedStore:
     def locked(self) -> bool:
         """Whether there is a file of records whose key is not in memory; False until `open` has looked."""
         return self._loaded is not None and self._loaded.locked
+
+    @property
+    def wants_passphrase(self) -> bool:
+        """Whether `unlock` needs a passphrase: that of the file, or a new one for the file that is to be made."""
+        return self.persist == "passphrase" and self._writer is None
 
     @property
     def warnings(self) -> list[tuple[str, str]]:
@@ -139,7 +150,7 @@ class EncryptedStore:
 
     async def put(self, name: str, value: Secret) -> None:
         """Store a record for good. Raises `Locked`, `StorageError`."""
-        _check_size(name, value)
+        limits.check(name, value)
         await self._to_the_end(self._change(name, value))
 
     async def delete(self, name: str) -> bool:
@@ -149,13 +160,14 @@ class EncryptedStore:
     def keep(self, name: str, value: Secret) -> None:
         """Store a cache record soon. Never raises."""
         try:
-            _check_size(name, value)
+            limits.check(name, value)
+            limits.check_room(name, self._records)
         except StorageError as error:
             log.debug("not kept: %s", error)
             return
         if self._loaded is None:
             self._unopened[name] = value
-        elif self._writer is not None and (name in self._records or len(self._records) < RECORDS_MAX):
+        elif self._writer is not None:
             self._records[name] = value
             self._dirty = True
             self._flushing.due()
@@ -172,7 +184,7 @@ class EncryptedStore:
     # --- within -------------------------------------------------------------------------------------------------
 
     def _take(self, loaded: Loaded) -> None:
-        self._loaded = loaded
+        self._loaded = replace(loaded, records={})  # the ones in use are elsewhere; these would outlive them
         self._warnings = dict(loaded.warnings)
         for message in loaded.warnings.values():
             log.warning("%s", message)
@@ -187,30 +199,28 @@ class EncryptedStore:
         if self._dirty:
             self._flushing.at_once()
 
-    def _forget(self) -> None:
-        self._writer = None
-        self._records = {}
-        self._unopened = {}
-        self._dirty = self._urgent = False
-
     async def _load_again(self, passphrase: Secret | None = None) -> None:
         homes = Homes(self._folder, self._setting, _ASKED_S)
+        locks, newest = self._locks, self._newest
         async with self._writing:
-            if self._writer is None:
-                self._take(await threads.run(lambda: load(self._folder, homes, passphrase)))
+            if self._writer is not None:
+                return
+            loaded = await threads.run(lambda: load(self._folder, homes, passphrase, newest))
+            if locks == self._locks:  # else somebody locked again meanwhile
+                self._take(loaded)
 
     async def _change(self, name: str, value: Secret | None) -> bool:
         await self._have_a_key()
         async with self._writing:
-            if self._writer is None:
+            writer, there = self._writer, name in self._records
+            if writer is None:
                 raise self._refusal()
-            there = name in self._records
             if value is None and not there:
                 return False
-            if value is not None and not there and len(self._records) >= RECORDS_MAX:
-                raise StorageError(f"{RECORDS_MAX} records are stored, and more there cannot be; delete some")
-            await self._writer.write(_changed(self._records, {name: value}), count_at_once=True)
-            self._records = _changed(self._records, {name: value})  # what was kept meanwhile stays
+            limits.check_room(name, self._records)
+            await writer.write(_changed(self._records, {name: value}), count_at_once=True)
+            if self._writer is writer:  # else it was locked meanwhile, and nothing is to be in memory
+                self._records = _changed(self._records, {name: value})  # what was kept meanwhile stays
             return there
 
     async def _have_a_key(self) -> None:
@@ -226,17 +236,18 @@ class EncryptedStore:
             urgent, self._dirty, self._urgent = self._urgent, False, False
             try:
                 await self._writer.write(dict(self._records), count_at_once=urgent)
-            except StorageError as error:
-                log.warning("%s", error)
+            except StorageError:
                 self._dirty, self._urgent = True, urgent
                 self._flushing.due(_RETRY_S)
 
     async def _settle(self) -> None:
-        while self._changes:
-            await asyncio.wait(self._changes)
-        await self._flushing.settle()
-        if self._writer is not None:
-            await self._writer.settle()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_S):
+                while self._changes:
+                    await asyncio.wait(self._changes)
+                await self._flushing.settle()
+                if self._writer is not None:
+                    await self._writer.settle()
 
     async def _to_the_end(self, change: Coroutine[Any, Any, T]) -> T:
         """Run a change to its end, also when the caller leaves: memory and disk must not differ."""
@@ -269,14 +280,3 @@ class EncryptedStore:
 def _changed(records: Mapping[str, Secret], changes: Mapping[str, Secret | None]) -> dict[str, Secret]:
     merged = {**records, **changes}
     return {name: value for name, value in merged.items() if value is not None}
-
-
-def _check_size(name: str, value: Secret) -> None:
-    try:
-        name_bytes, value_bytes = len(name.encode()), len(value.reveal().encode())
-    except UnicodeEncodeError:
-        raise StorageError("this cannot be stored: it is no text") from None
-    if not 0 < name_bytes <= NAME_MAX:
-        raise StorageError(f"a stored secret's name has 1 to {NAME_MAX} bytes; this one has {name_bytes}")
-    if value_bytes > VALUE_MAX:
-        raise StorageError(f"a stored secret has at most {VALUE_MAX} bytes; this one has {value_bytes}")

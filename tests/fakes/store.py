@@ -26,6 +26,11 @@ class FakeStore:
     async def open(self) -> None:
         """Find it ready."""
 
+    @property
+    def wants_passphrase(self) -> bool:
+        """Where its key is one."""
+        return self.locked and self.persist == "passphrase"
+
     def get(self, name: str) -> Secret | None:
         """Look it up."""
         self._check()
