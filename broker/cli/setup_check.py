@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ def lifetime(client: Client, release: Release, *, may_fetch: bool) -> Lifetime:
         return Lifetime(None, f"no token of {name} was seen yet; run this again when one was")
     if seen["lifetime_s"] is None:
         return Lifetime(None, f"tokens of {name} have no expiry")
-    return Lifetime(seen["lifetime_s"], f"tokens of {name} live {span(seen['lifetime_s'])}")
+    return Lifetime(seen["lifetime_s"], f"tokens of {name} live {span(math.ceil(seen['lifetime_s']))}")
 
 
 def tell(client: Client, name: str, *, is_new: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,8 @@ class Release:
             return TTL_DEFAULT_S
         timing = self.credential.timing
         room_s = (1 - YOUNG) * lifetime_s - timing.min_validity_s
-        return max(TTL_MIN_S, float(int(min(lifetime_s / 2, room_s, timing.ttl_max_s))))
+        half_s = math.ceil(lifetime_s) / 2  # a token of an hour has lived some milliseconds when it arrives
+        return max(TTL_MIN_S, float(int(min(half_s, room_s, timing.ttl_max_s))))
 
 
 def find(path: Path, types: Mapping[str, SourceType], name: str | None, base_url: str | None) -> Release:
