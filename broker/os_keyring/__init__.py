@@ -136,4 +136,4 @@ def _no_keyring() -> NoKeyring:
 
 
 def _locked() -> KeyringLocked:
-    return KeyringLocked("the keyring is locked; unlock it (sign in to the desktop session)")
+    return KeyringLocked("the keyring is locked or does not answer; unlock it (sign in to the desktop session)")

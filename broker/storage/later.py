@@ -37,7 +37,6 @@ class Later:
             self.at_once()
         while self._running:
             await asyncio.wait(self._running)
-        self._disarm()  # one that failed may have asked to be tried again
 
     def _disarm(self) -> None:
         if self._timer is not None:

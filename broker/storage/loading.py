@@ -68,22 +68,26 @@ class _Stuck(Exception):
     """The file can neither be used nor moved away; it must not be overwritten. The message says why."""
 
 
-def load(folder: Path, homes: Homes, passphrase: Secret | None = None) -> Loaded:
-    """Open the store in `folder`. Raises nothing: what went wrong is in the answer."""
+def load(folder: Path, homes: Homes, passphrase: Secret | None = None, newest: Mark | None = None) -> Loaded:
+    """Open the store in `folder`. Raises nothing: what went wrong is in the answer.
+
+    `newest`: the last write that this process itself knows of, which counts where the key's home cannot.
+    """
     if homes.is_off:
         return Loaded("off", warnings=_left_alone(folder), problem=SWITCHED_OFF)
     disk.clean(folder)
-    return _Opening(folder, homes, passphrase).loaded()
+    return _Opening(folder, homes, passphrase, newest).loaded()
 
 
 class _Opening:
     """One try to open a store."""
 
-    def __init__(self, folder: Path, homes: Homes, passphrase: Secret | None) -> None:
+    def __init__(self, folder: Path, homes: Homes, passphrase: Secret | None, newest: Mark | None) -> None:
         self._folder = folder
         self._path = folder / disk.NAME
         self._homes = homes
         self._passphrase = passphrase
+        self._newest = newest
         self._warnings: Warnings = {}
         self._file: _File | None = None
 
@@ -125,7 +129,7 @@ class _Opening:
         opened = home.open(lock, self._passphrase)
         before = opened if same else self._homes.named(file.header.home).open(file.lock, self._passphrase)
         try:
-            records = _decode(file, before)
+            records = _decode(file, before.material, before.mark or self._newest)
         except Unreadable as unreadable:
             if unreadable.reason is Reason.FOREIGN and file.header.home == "passphrase":
                 raise NeedsPassphrase("this is not the passphrase; run: broker unlock") from None
@@ -160,12 +164,11 @@ class _Opening:
         )
 
 
-def _decode(file: _File, opened: Opened) -> dict[str, Secret]:
+def _decode(file: _File, material: bytes, mark: Mark | None) -> dict[str, Secret]:
     from broker.storage import records  # noqa: PLC0415  # loads cryptography, now that there is a key
     from broker.storage.keys import RootKey  # noqa: PLC0415  # see above
 
-    header, values = records.decode(file.data, RootKey(opened.material))
-    mark = opened.mark
+    header, values = records.decode(file.data, RootKey(material))
     if mark is not None and mark.store != header.salt:
         raise Unreadable(Reason.OLDER, "it is not the one that was last written here")
     if mark is not None and header.generation < mark.generation:

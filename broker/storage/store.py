@@ -87,7 +87,7 @@ class EncryptedStore:
         await self.open()
         await self._settle()
         if self.persist != "off":
-            self._newest = self._writer.newest if self._writer is not None else self._newest
+            self._newest = (self._writer.newest if self._writer is not None else None) or self._newest
             self._loaded = Loaded(self.persist, locked=True, problem="locked; run: broker unlock")
         self._writer = None
         self._records = {}

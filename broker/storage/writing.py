@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +21,15 @@ from broker.storage.loading import Key, Warnings
 COUNT_WITHIN_S: Final = 30.0
 """A cache record's write is counted so much later: each count is a process, and a rewrite of the keyring."""
 
+log = logging.getLogger(__name__)
+
+_MENDED_BY: Final = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "make room there",
+    errno.EROFS: "make it writable",
+    errno.EACCES: "make it writable",
+    errno.EPERM: "make it writable",
+}
 _UNWRITABLE: Final = "storage-unwritable"
 _UNCOUNTED: Final = "storage-uncounted"
 
@@ -33,6 +45,7 @@ class Writer:
         self._written = key.generation
         self._counted = key.marked.generation if key.marked is not None else 0
         self._counting = Later(self._count, COUNT_WITHIN_S)
+        self._at_the_home = asyncio.Lock()
         if self._written > self._counted:
             self._count_later()  # a crash came between a write and its count
 
@@ -42,9 +55,8 @@ class Writer:
         try:
             await threads.run(lambda: self._replace(values, generation))
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            message = f"{self._folder / disk.NAME}: cannot be written ({reason}); what is stored there is kept"
-            self._warnings[_UNWRITABLE] = message
+            message = self._what_went_wrong(error)
+            self._warn(_UNWRITABLE, message)
             raise StorageError(message) from None
         self._warnings.pop(_UNWRITABLE, None)
         # Only now: a count ahead of the file would make our own file look like an older one after a crash.
@@ -53,6 +65,11 @@ class Writer:
             self._count_now()
         else:
             self._count_later()
+
+    @property
+    def newest(self) -> Mark | None:
+        """The last write that succeeded; None where there was none."""
+        return Mark(self._key.lock.salt, self._written) if self._written > self._key.generation else None
 
     async def settle(self) -> None:
         """Have everything counted."""
@@ -74,14 +91,26 @@ class Writer:
             self._counting.at_once()
 
     async def _count(self) -> None:
-        mark = Mark(self._key.lock.salt, self._written)
-        if mark.generation <= self._counted:
-            return
-        self._counted = mark.generation  # so that nobody else does it at the same time
-        try:
-            await threads.run(lambda: self._key.home.remember(mark))
-        except StorageError as error:
-            self._counted = 0
-            self._warnings[_UNCOUNTED] = f"an older {disk.NAME} put back would not be noticed: {error}"
-        else:
-            self._warnings.pop(_UNCOUNTED, None)
+        async with self._at_the_home:
+            newest = Mark(self._key.lock.salt, self._written)
+            if newest.generation <= self._counted:
+                return
+            try:
+                await threads.run(lambda: self._key.home.remember(newest))
+            except StorageError as error:
+                self._warn(_UNCOUNTED, f"an older {disk.NAME} put back would not be noticed: {error}")
+            else:
+                self._counted = newest.generation
+                self._warnings.pop(_UNCOUNTED, None)
+
+    def _what_went_wrong(self, error: OSError | ValueError) -> str:
+        path = self._folder / disk.NAME
+        if not isinstance(error, OSError):
+            return f"{path}: cannot be written ({error}); what is stored there is kept"
+        mend = _MENDED_BY.get(error.errno or 0, "look at that disk")
+        return f"{path}: cannot be written ({error.strerror}); what is stored there is kept; {mend}"
+
+    def _warn(self, code: str, message: str) -> None:
+        if code not in self._warnings:  # said already otherwise: what is tried again must not fill the log
+            log.warning("%s", message)
+        self._warnings[code] = message

@@ -8,7 +8,7 @@ from typing import Final
 
 from broker.secret import Secret
 from broker.storage.header import Cost
-from broker.storage.homes.interface import Lock, Mark, NeedsPassphrase, Opened
+from broker.storage.homes.interface import Lock, Mark, NeedsPassphrase, Opened, Unreachable
 
 LENGTH_MIN: Final = 8
 """Characters of a new passphrase. scrypt makes guessing slow, not impossible."""
@@ -39,4 +39,7 @@ def _stretched(passphrase: Secret, salt: bytes, cost: Cost) -> bytes:
     text = unicodedata.normalize("NFC", passphrase.reveal()).encode(errors="surrogatepass")
     n = 1 << cost.log_n
     memory = 128 * cost.r * (n + cost.p + 2) + (1 << 20)
-    return hashlib.scrypt(text, salt=salt, n=n, r=cost.r, p=cost.p, maxmem=memory, dklen=_KEY_BYTES)
+    try:
+        return hashlib.scrypt(text, salt=salt, n=n, r=cost.r, p=cost.p, maxmem=memory, dklen=_KEY_BYTES)
+    except (MemoryError, ValueError):
+        raise Unreachable(f"the passphrase takes {memory >> 20} MB of memory to check, which are not there") from None
