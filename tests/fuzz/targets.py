@@ -1,0 +1,12 @@
+"""All fuzz targets."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.fuzz.cache import CACHE
+from tests.fuzz.daemon import SOCKET
+from tests.fuzz.target import Target
+from tests.fuzz.texts import ANSWER, CONFIG
+
+TARGETS: Final[tuple[Target, ...]] = (SOCKET, CONFIG, ANSWER, CACHE)
