@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from broker.endpoints import surroundings
 from broker.endpoints.middleware import BODY_MAX, CONNECTIONS, PEER, PLATFORM, guard, json_body
 from broker.errors import BadRequest
 from broker.model import DEFAULT_TTL_S, TOKEN
@@ -140,14 +140,8 @@ async def healthz(_request: web.Request) -> web.Response:
 async def _serve(request: web.Request, name: str | None) -> Served:
     ttl_s = _milliseconds(request, "ttl_ms", DEFAULT_TTL_S)
     deadline_s = min(_milliseconds(request, "deadline_ms", DEFAULT_DEADLINE_S), DEADLINE_MAX_S)
-    caller = Caller(request[PEER], from_tool=_from_tool(request))
+    caller = Caller(request[PEER], surroundings.told(request.headers))
     return await request.app[BROKER].token(name or None, ttl_s, deadline_s, caller)
-
-
-def _from_tool(request: web.Request) -> bool:
-    """Whether the helper saw Claude Code's mark of its tools and hooks in its environment."""
-    seen = request.headers.get("X-Broker-Env")
-    return seen is not None and any(name == "CLAUDECODE" for name, _ in parse_qsl(seen, keep_blank_values=True))
 
 
 def _milliseconds(request: web.Request, name: str, default_s: float) -> float:

@@ -11,12 +11,15 @@ from typing import Final
 from broker.clock import Clock, boot_id
 from broker.config import Config
 from broker.engine.callers import Session, has_variable, session_of
+from broker.engine.policy import Told
 from broker.engine.vocabulary import Held
-from broker.errors import BadRequest, UnknownCredential
+from broker.errors import BadRequest, Refused, UnknownCredential
+from broker.model import Kind
 from broker.platform.interface import Peer, Platform
 from broker.service.ancestors import Ancestors, Lineage
-from broker.service.entries import Entries
-from broker.service.events import Bus
+from broker.service.entries import Entries, Entry
+from broker.service.events import Bus, Event
+from broker.service.guard import Guard
 from broker.service.keeper import Keeper
 from broker.service.safe import Safe
 from broker.service.secrets import Lending, LentSecrets, StoredSecrets
@@ -30,10 +33,15 @@ _NAMES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `from_tool`: its environment says that it is a tool or hook of Claude Code's."""
+    """Who asks. `told`: what it says of its surroundings, None where it is no helper."""
 
     peer: Peer
-    from_tool: bool = False
+    told: Told | None = None
+
+    @property
+    def from_tool(self) -> bool:
+        """Whether it says that it is a tool or hook of Claude Code's."""
+        return self.told is not None and any(name == "CLAUDECODE" for name, _ in self.told.variables)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,14 @@ class Broker:
     """Hands out tokens of the credentials of a config."""
 
     def __init__(
-        self, config: Config, platform: Platform, clock: Clock, store: Store, *, boot: str | None = None
+        self,
+        config: Config,
+        platform: Platform,
+        clock: Clock,
+        store: Store,
+        *,
+        boot: str | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.bus = Bus()
         self.clock = clock
@@ -58,6 +73,7 @@ class Broker:
         self.secrets = StoredSecrets(store, self._secret_changed)
         self._platform = platform
         self._ancestors = Ancestors(platform)
+        self._guard = guard
         self._entries = Entries(
             clock=clock,
             publish=self.bus.publish,
@@ -73,14 +89,16 @@ class Broker:
     async def token(self, name: str | None, ttl_s: float, deadline_s: float, caller: Caller) -> Served:
         """Return a token of credential `name` (None: the default one) to keep for `ttl_s`.
 
-        Raises `BadRequest`, `UnknownCredential`, and whatever `Keeper.ask` raises.
+        Raises `BadRequest`, `UnknownCredential`, `Refused`, and whatever `Keeper.ask` raises.
         """
-        keeper = self.keeper(name)
+        entry = self._entry(name)
+        keeper = entry.keeper
         await self.lock_if_unused()
         deadline_s -= await self.safe.ready(deadline_s)
         self.safe.used()
-        with self._ancestors.of(caller.peer.pid) as lineage:
-            session = self._session(caller, lineage) if self.config.daemon.infer_rejection else None
+        began = self.clock.now().mono
+        session = await self._admit(caller, entry)
+        deadline_s -= self.clock.now().mono - began
         held = await keeper.ask(ttl_s, deadline_s, session)
         remaining_s = held.remaining_s(self.clock.now())
         expires_in_s = None if held.issued.expires_at is None else max(0, int(remaining_s))
@@ -88,6 +106,9 @@ class Broker:
 
     def keeper(self, name: str | None) -> Keeper:
         """Find a credential; raise `BadRequest` where none is meant, `UnknownCredential` where there is none."""
+        return self._entry(name).keeper
+
+    def _entry(self, name: str | None) -> Entry:
         wanted = name if name is not None else self.config.default
         if wanted is None:
             names = sorted(self._entries.by_name)
@@ -98,7 +119,7 @@ class Broker:
             near = difflib.get_close_matches(wanted, self._entries.by_name, n=1)
             hint = f"did you mean {near[0]}?" if near else f"add [credentials.{wanted}]"
             raise UnknownCredential(f"{self.config.path}: no credential {wanted[:64]!r}; {hint}")
-        return entry.keeper
+        return entry
 
     def credentials(self) -> Iterable[tuple[Keeper, str]]:
         """List every credential, by the config's order, with its source's name."""
@@ -131,6 +152,19 @@ class Broker:
         for entry in self._entries.by_name.values():
             if entry.record == name:
                 entry.keeper.replaced()
+
+    async def _admit(self, caller: Caller, entry: Entry) -> Session | None:
+        """Ask the guard; return the session whose helper this certainly is. Raises `Refused`."""
+        try:
+            with self._ancestors.of(caller.peer.pid) as lineage:
+                if self._guard is not None:
+                    held = entry.keeper.life.held
+                    kind = held.issued.kind if held is not None else Kind.API_KEY
+                    await self._guard.check(lineage, caller.told, entry.config.audience, kind)
+                return self._session(caller, lineage) if self.config.daemon.infer_rejection else None
+        except Refused as refused:
+            self.bus.publish(Event("refused", entry.keeper.name, self.clock.now().wall, reason=str(refused)))
+            raise
 
     def _session(self, caller: Caller, lineage: Lineage) -> Session | None:
         if caller.from_tool or lineage.claude is None:

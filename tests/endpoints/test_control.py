@@ -224,7 +224,7 @@ async def test_bug_is_told_by_its_code_alone(face: Face, sources: dict[str, Scri
     sources["work"].outcome = Issued({"token": Secret("fake-\nsplit")})
     answer = await face.get("/v1/credentials/work?ttl_ms=0")
     assert answer.status == 200
-    face.broker.keeper = None  # type: ignore[assignment,method-assign]  # a bug
+    face.broker.clock = None  # type: ignore[assignment]  # a bug
     answer = await face.get("/v1/token")
     assert (answer.status, answer.headers["X-Broker-Error"]) == (500, "internal")
     assert b"NoneType" not in answer.body

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from broker.config import Config, CredentialConfig, DaemonConfig, SourceConfig
+from broker.engine.policy import Told
 from broker.errors import BadRequest, UnknownCredential
 from broker.model import Process, Timing
 from broker.platform.interface import Peer, Pinned
@@ -277,7 +278,7 @@ async def test_other_callers_report_nothing_by_asking(reason: str) -> None:
     world = World()
     caller = HELPER
     if reason == "a tool, by its own word":
-        caller = replace(HELPER, from_tool=True)
+        caller = replace(HELPER, told=Told("/", (("CLAUDECODE", "1"),)))
     elif reason == "a tool, by its environment":
         world.platform.environ[30] = "CLAUDECODE"
     elif reason == "a stranger":

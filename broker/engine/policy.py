@@ -1,0 +1,182 @@
+"""May this caller have a token? Puts together what its helper tells, what the kernel shows and what files say.
+
+Pure: the shell round it (`service/guard.py`) asks the kernel and reads the files.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from broker import audience
+from broker.engine.callers import has_variable
+from broker.engine.destination import Known, Pins, SettingsFile, Verdict, flags, judge
+from broker.engine.destination.known import Variables
+from broker.errors import Refused
+from broker.model import Kind
+
+_EXACT: Final = frozenset({"CLAUDE_CONFIG_DIR", "CLAUDECODE", "CLAUDE_CODE_IGNORE_PERSISTED_TRUST"})
+_CHILD: Final = "CLAUDE_CODE_ENTRYPOINT"
+"""Claude Code gives it to every program that it starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a helper says of its surroundings (INTERFACES, `X-Broker-Cwd` and `X-Broker-Env`).
+
+    `folder` is None where it cannot say; a variable's value None where it only says that it is set.
+    """
+
+    folder: str | None
+    variables: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the kernel shows of a process; None or empty what it does not."""
+
+    pid: int
+    folder: str | None
+    environment: bytes | None
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to look for the settings of one Claude Code; all paths absolute.
+
+    `folders`: where it works. `homes`: where its user's settings are. `flag`: the file that `--settings` names.
+    `view`: the folder in which the kernel says it works, by the process: must be the first of `folders`.
+    """
+
+    folders: tuple[str, ...]
+    homes: tuple[str, ...]
+    flag: str | None = None
+    view: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surroundings:
+    """All that is known of one Claude Code but the content of its files; compared by identity, made once."""
+
+    place: Place
+    live: Variables | None
+    initial: Variables | None
+    arguments: tuple[str, ...]
+    certain: bool
+    """Whether a Claude Code is known to be there; else it may be a person's own ask, which goes nowhere."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The settings files of one place and what a person allowed of them; compared by identity, made once a change."""
+
+    files: tuple[SettingsFile, ...] = ()
+    pins: Pins = frozenset()
+
+
+@lru_cache(maxsize=256)
+def surroundings(told: Told | None, caller: Shown | None, claude: Shown | None, home: str) -> Surroundings:
+    """Put together who asks from where. `home` is the user's home folder.
+
+    `told` is None for a caller that is no helper, `caller` for one that the kernel cannot name (a container's).
+    Raises `Refused` where they contradict each other, or leave open what must be known.
+    """
+    if told is not None and caller is not None:
+        _compare(told, caller)
+    folders = _folders(told, caller, claude)
+    initial = None if claude is None else variables(claude.environment)
+    seen = None if caller is None else variables(caller.environment)
+    live = None if told is None else _live(told, seen)
+    homes = tuple(dict.fromkeys(_homes(folders[0], home, live, initial, seen)))
+    arguments = claude.arguments if claude is not None else ()
+    flag = flags(arguments)
+    named = posixpath.join(folders[0], flag.settings) if flag.settings is not None and not flag.is_text else None
+    shown = claude is not None and claude.pid > 0 and claude.folder is not None
+    place = Place(folders, homes, named, f"/proc/{claude.pid}/cwd" if claude is not None and shown else None)
+    certain = claude is not None or caller is None or has_variable(caller.environment, _CHILD)
+    return Surroundings(place, live, initial, arguments, certain)
+
+
+@lru_cache(maxsize=256)
+def verdict(around: Surroundings, found: Found, bases: tuple[str, ...], kind: Kind) -> Verdict:
+    """Say whether a token of a credential with the audience `bases` (empty: its kind's own) may go there."""
+    own = audience.default(kind)
+    wanted = bases or own
+    if not around.certain:  # nobody names a destination, so there is none: a person asks by the helper
+        wanted = (*wanted, *own)
+    folder = around.place.folders[0]
+    known = Known(folder, found.files, live=around.live, initial=around.initial, arguments=around.arguments)
+    return judge(known, wanted, found.pins)
+
+
+def steers(name: str) -> bool:
+    """Whether a helper tells of this variable (helper/steering.c)."""
+    if name.startswith("ANTHROPIC_"):
+        return name.endswith("_URL")
+    return name in _EXACT or name.startswith(("CLAUDE_CODE_USE_", "CLAUDE_CODE_SKIP_"))
+
+
+@lru_cache(maxsize=64)
+def variables(environment: bytes | None) -> Mapping[str, str] | None:
+    """Take an environment apart; of a name that is there twice the first counts, as getenv(3) has it."""
+    if environment is None:
+        return None
+    found: dict[str, str] = {}
+    for entry in environment.decode(errors="surrogateescape").split("\0"):
+        name, equals, value = entry.partition("=")
+        if equals:
+            found.setdefault(name, value)
+    return found
+
+
+def _compare(told: Told, caller: Shown) -> None:
+    """Refuse a helper whose word is not the kernel's: somebody may speak for it."""
+    if told.folder is not None and caller.folder is not None and told.folder != caller.folder:
+        raise Refused(
+            f"pid {caller.pid} says that it works in {told.folder!r:.200}, but the kernel says {caller.folder!r:.200}"
+        )
+    seen = variables(caller.environment)
+    if seen is None:
+        return
+    said = dict(told.variables)
+    for name in sorted({*said, *filter(steers, seen)}):
+        if name not in said or name not in seen or said[name] not in {None, seen[name]}:
+            raise Refused(f"pid {caller.pid} says something else of its variable {name!r:.80} than the kernel does")
+
+
+def _live(told: Told, seen: Mapping[str, str] | None) -> Variables:
+    """Take what steers from the kernel where it shows it: a helper leaves out long values."""
+    if seen is None:
+        return dict(told.variables)
+    return {name: value for name, value in seen.items() if steers(name)}
+
+
+def _folders(told: Told | None, caller: Shown | None, claude: Shown | None) -> tuple[str, ...]:
+    """Say where Claude Code works, and where its helper does if that is elsewhere."""
+    shown = caller.folder if caller is not None else None
+    helper = None if told is None else told.folder or shown
+    found = [folder for folder in (claude.folder if claude is not None else None, helper) if folder is not None]
+    if not found:
+        who = f"Claude Code (pid {claude.pid})" if claude is not None else "the caller"
+        raise Refused(
+            f"cannot see in which folder {who} works, so its settings cannot be checked; ask through broker-helper"
+        )
+    if any(not folder.startswith("/") for folder in found):
+        raise Refused("the working folder is not an absolute path, so its settings cannot be checked")
+    return tuple(dict.fromkeys(found))
+
+
+def _homes(folder: str, home: str, live: Variables | None, *environments: Variables | None) -> Sequence[str]:
+    """Say where the user's settings are: what Claude Code was started with counts, and what its helper sees."""
+    if live is not None and live.get("CLAUDE_CONFIG_DIR", "") is None:
+        raise Refused("CLAUDE_CONFIG_DIR is too long to be checked; set a shorter one")
+    known = [environment for environment in environments if environment is not None]
+    moved = [value for environment in (*known, live or {}) if (value := environment.get("CLAUDE_CONFIG_DIR"))]
+    if moved:
+        return [posixpath.join(folder, at) for at in moved]
+    homes = [value for environment in known if (value := environment.get("HOME"))]
+    return [posixpath.join(folder, (homes or [home])[0], ".claude")]

@@ -1,0 +1,258 @@
+"""Claude Code's settings files as they lie on the disk: read once, and looked at again for next to nothing.
+
+Everything here may block for as long as a file system hangs: the daemon calls it in threads (`service/settings.py`),
+except `Looked.holds` where `Looked.local` says that it answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import stat
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from broker.engine.destination import Pins, Repository, Scope, SettingsFile, main_checkout, project_files
+from broker.engine.destination.places import git_folder
+from broker.engine.destination.strict import SIZE_MAX
+from broker.engine.policy import Found, Place
+from broker.platform.mounts import Mounts
+from broker.storage import pins
+
+_MANAGED: Final = "/Library/Application Support/ClaudeCode" if sys.platform == "darwin" else "/etc/claude-code"
+_POINTER_MAX: Final = 4096 + 64
+"""Bytes of git's pointer files, which hold one path."""
+_MANAGED_MAX: Final = 64
+_TRIES: Final = 3
+_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
+_OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+"""Opening must not wait: for the other end of a FIFO, say, that a project has put there."""
+
+Mark = tuple[int, ...] | None
+"""What tells one state of a file from another, its mode first; None where there is none, (0, errno) where it is hidden."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One thing that was looked at, and what was there. `whole`: its content counts, not only that it is there."""
+
+    path: str
+    follow: bool
+    whole: bool
+    mark: Mark
+
+    def holds(self) -> bool:
+        """Whether the same is there now."""
+        return _mark(self.path, follow=self.follow, whole=self.whole) == self.mark
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Looked:
+    """What a look at one place found. `trouble` says why the files are not to be relied on at all.
+
+    `local`: everything that was looked at lies on file systems that do not hang. `pins_trouble`: the pins are broken.
+    """
+
+    found: Found
+    sights: tuple[Sight, ...]
+    trouble: str | None = None
+    pins_trouble: str | None = None
+    local: bool = False
+
+    def holds(self) -> bool:
+        """Whether everything is still as it was, in the order of looking: what lies behind a change is not touched."""
+        return all(sight.holds() for sight in self.sights)
+
+
+def look(place: Place, pins_path: str, mounts: Mounts | None = None) -> Looked:
+    """Find and read every settings file that counts in this place."""
+    eye = _Eye()
+    trouble = eye.folders(place)
+    allowed, pins_trouble = eye.pins(pins_path)
+    files = () if trouble else eye.settings(place, allowed)
+    local = mounts is not None and all(mounts.is_local(path) for path in eye.paths())
+    return Looked(Found(files, allowed), tuple(eye.sights.values()), trouble, pins_trouble, local)
+
+
+class _Eye:
+    """One look: notes everything that it sees."""
+
+    def __init__(self) -> None:
+        self.sights: dict[tuple[str, bool], Sight] = {}
+        self._links: set[str] = set()
+
+    def paths(self) -> set[str]:
+        """Name everything that was touched, and where links led."""
+        touched = {sight.path for sight in self.sights.values() if not sight.path.startswith("/proc/")}
+        return touched | {os.path.realpath(path) for path in self._links}
+
+    def folders(self, place: Place) -> str | None:
+        """Say why the place cannot be what it is said to be; None where it can.
+
+        A caller in another mount namespace (a container) has other files under the same names.
+        """
+        for folder in place.folders:
+            mark = self._note(folder, follow=True, whole=False)
+            if mark is None or not stat.S_ISDIR(mark[0]):
+                return f"{folder}: the working folder is not there (any more?), so its settings cannot be checked"
+        if place.view is not None:
+            seen = self._note(place.view, follow=True, whole=False)
+            if seen is not None and seen != self.sights[place.folders[0], True].mark:
+                return f"{place.folders[0]}: is another folder for Claude Code than for the daemon (a container?), so its settings cannot be checked"
+        return None
+
+    def settings(self, place: Place, allowed: Pins) -> tuple[SettingsFile, ...]:
+        """Read all settings files, the ones of several that win last."""
+        users = [posixpath.join(home, "settings.json") for home in place.homes]
+        projects = dict.fromkeys(
+            path for folder in place.folders for path in project_files(folder, self._repository(folder), place.homes[0])
+        )
+        found = [self._project(path, allowed) for path in projects if path not in users]
+        found += [self._read(path, Scope.USER) for path in users]
+        if place.flag is not None:
+            found.append(self._read(place.flag, Scope.FLAG))
+        found += [self._read(path, Scope.MANAGED) for path in self._managed()]
+        return tuple(file for file in found if file is not None)
+
+    def pins(self, path: str) -> tuple[frozenset[pins.Pin], str | None]:
+        """Read what a person allowed."""
+        content = self._content(path, follow=False, limit=pins.SIZE_MAX)
+        if content is None:
+            return frozenset(), None
+        if isinstance(content, str):
+            return frozenset(), pins.broken(path, content)
+        try:
+            return pins.parse(content), None
+        except pins.NotPins as reason:
+            return frozenset(), pins.broken(path, str(reason))
+
+    # --- where ---------------------------------------------------------------------------------------------------
+
+    def _repository(self, folder: str) -> Repository | None:
+        root = folder
+        while self._note(posixpath.join(root, ".git"), follow=False, whole=False) is None:
+            if root == "/":
+                return None
+            root = posixpath.dirname(root)
+        return Repository(root, self._main(root))
+
+    def _main(self, root: str) -> str | None:
+        """Find the main checkout of a worktree, by git's pointer files."""
+        dot_git = posixpath.join(root, ".git")
+        mark = self.sights[dot_git, False].mark
+        if mark is None or not stat.S_ISREG(mark[0]):
+            return None
+        pointer = self._content(dot_git, follow=False, limit=_POINTER_MAX)
+        folder = git_folder(root, pointer) if isinstance(pointer, bytes) else None
+        if not isinstance(pointer, bytes) or folder is None:
+            return None
+        common = self._content(posixpath.join(folder, "commondir"), follow=False, limit=_POINTER_MAX)
+        return main_checkout(root, pointer, common) if isinstance(common, bytes) else None
+
+    def _managed(self) -> list[str]:
+        names = []
+        extra = posixpath.join(_MANAGED, "managed-settings.d")
+        if self._note(extra, follow=True, whole=True) is not None:
+            self._links.add(extra)
+            with suppress(OSError):
+                names = sorted(entry.name for entry in Path(extra).iterdir() if entry.suffix == ".json")[:_MANAGED_MAX]
+        return [posixpath.join(_MANAGED, "managed-settings.json"), *(posixpath.join(extra, name) for name in names)]
+
+    # --- what ----------------------------------------------------------------------------------------------------
+
+    def _project(self, path: str, allowed: Pins) -> SettingsFile | None:
+        """Read a project's file, which must be a plain one: a link can lead to a file that hangs, or changes unseen."""
+        folder = posixpath.dirname(path)
+        mark = self._note(folder, follow=False, whole=False)
+        if mark is None:
+            return None
+        if stat.S_ISLNK(mark[0]):
+            return self._linked(path, f"is behind a symbolic link, {folder}", allowed)
+        mark = self._note(path, follow=False, whole=True)
+        if mark is not None and stat.S_ISLNK(mark[0]):
+            return self._linked(path, "is a symbolic link", allowed)
+        return self._read(path, Scope.PROJECT)
+
+    def _linked(self, path: str, problem: str, allowed: Pins) -> SettingsFile | None:
+        """Stand for a file that a link leads to; a person may allow it by what it says now."""
+        found = self._read(path, Scope.PROJECT, follow=True)
+        if found is None or (path, found.sha256) in allowed:
+            return found
+        return SettingsFile(path, Scope.PROJECT, None, problem, found.sha256)
+
+    def _read(self, path: str, scope: Scope, *, follow: bool | None = None) -> SettingsFile | None:
+        content = self._content(path, follow=scope is not Scope.PROJECT if follow is None else follow)
+        if content is None:
+            return None
+        if isinstance(content, str):
+            return SettingsFile.unreadable(path, scope, content)
+        return SettingsFile.read(path, scope, content)
+
+    def _content(self, path: str, *, follow: bool, limit: int = SIZE_MAX) -> bytes | str | None:
+        """Read a file that does not change meanwhile; else say why not, in words that follow the path."""
+        if follow:
+            self._links.add(path)
+        for _ in range(_TRIES):
+            mark = self._note(path, follow=follow, whole=True)
+            if mark is None:
+                return None
+            if mark[0] == 0:
+                return f"cannot be read: {os.strerror(mark[1])}"
+            if not stat.S_ISREG(mark[0]):
+                return "is not a regular file"
+            if mark[3] > limit:
+                return f"is larger than {_size(limit)}"
+            content = _read_unchanged(path, mark, follow=follow)
+            if content is not None:
+                return content
+        return "changes while it is read"
+
+    def _note(self, path: str, *, follow: bool, whole: bool) -> Mark:
+        mark = _mark(path, follow=follow, whole=whole)
+        self.sights[path, follow] = Sight(path, follow, whole, mark)
+        return mark
+
+
+def _read_unchanged(path: str, mark: Mark, *, follow: bool) -> bytes | str | None:
+    """Read the file that was seen before; None where it is another one, or changed, meanwhile."""
+    try:
+        descriptor = os.open(path, _OPEN if follow else _OPEN | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno in _ABSENT or error.errno == errno.ELOOP:
+            return None
+        return f"cannot be read: {error.strerror}"
+    try:
+        if _whole(os.fstat(descriptor)) != mark:
+            return None
+        content = b""
+        while piece := os.read(descriptor, SIZE_MAX):
+            content += piece
+            if len(content) > SIZE_MAX:
+                return None
+        return content if _whole(os.fstat(descriptor)) == mark else None
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    finally:
+        os.close(descriptor)
+
+
+def _mark(path: str, *, follow: bool, whole: bool) -> Mark:
+    try:
+        found = os.stat(path) if follow else os.lstat(path)  # noqa: PTH116  # a dozen times an ask; a Path takes three times as long
+    except OSError as error:
+        return None if error.errno in _ABSENT else (0, error.errno or 0)
+    except ValueError:  # a NUL in the path
+        return None
+    return _whole(found) if whole else (stat.S_IFMT(found.st_mode), found.st_dev, found.st_ino)
+
+
+def _whole(found: os.stat_result) -> tuple[int, ...]:
+    return (found.st_mode, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _size(limit: int) -> str:
+    return f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{limit} bytes"

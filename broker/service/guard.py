@@ -1,0 +1,88 @@
+"""The audience guard: hands a token only to a Claude Code that will send it where it is meant to go.
+
+A cloned repository can steer Claude Code by its settings, and the token goes with the requests (DESIGN, "Where the
+token would go"). What helper, kernel and files say comes together here; `engine/policy.py` judges it.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+from typing import Final
+
+from broker.engine import policy
+from broker.engine.destination import Refused as RefusedVerdict
+from broker.engine.destination import Verdict
+from broker.engine.policy import Shown, Surroundings, Told
+from broker.errors import Refused
+from broker.integrations import claude_settings
+from broker.model import Kind
+from broker.platform.interface import Platform
+from broker.service.ancestors import Lineage
+from broker.service.settings import Settings
+
+_GONE: Final = "the caller is not the process that asked any more"
+
+
+class Guard:
+    """Judges every ask of every face."""
+
+    def __init__(self, platform: Platform, settings: Settings, home: str | None = None) -> None:
+        self._platform = platform
+        self._settings = settings
+        self._home = home if home is not None else own_home()
+
+    async def check(self, lineage: Lineage, told: Told | None, audience: tuple[str, ...], kind: Kind) -> None:
+        """Let pass, or raise `Refused`.
+
+        `told` is None for a caller that is no helper. Such a one is a person's (`broker token`, curl) unless there is a
+        Claude Code above it: then the token is as good as that one's.
+        """
+        if told is None and lineage.claude is None:
+            return
+        around = self._surroundings(lineage, told)
+        looked = await self._settings.look(around.place)
+        if looked.trouble is not None:
+            raise Refused(looked.trouble)
+        _raise(policy.verdict(around, looked.found, audience, kind))
+        # Last of all: were the pid handed on to another process meanwhile, a stranger was judged.
+        if lineage.chain and not lineage.same():
+            raise Refused(_GONE)
+
+    def _surroundings(self, lineage: Lineage, told: Told | None) -> Surroundings:
+        caller = claude = None
+        if lineage.chain:
+            pid = lineage.chain[0].pid
+            caller = Shown(pid, self._platform.folder(pid), lineage.environment)
+        if lineage.claude is not None:
+            claude = self._shown(lineage.claude.pid)
+        return policy.surroundings(told, caller, claude, self._home)
+
+    def _shown(self, pid: int) -> Shown:
+        return Shown(
+            pid, self._platform.folder(pid), self._platform.environment(pid), tuple(self._platform.arguments(pid))
+        )
+
+
+def preview(
+    folder: str, environment: Mapping[str, str], audience: tuple[str, ...], kind: Kind, pins_path: str
+) -> Verdict:
+    """Say what the guard would say of a Claude Code started in `folder` with these variables. May block."""
+    # No process is there yet: pid 0 stands for it.
+    raw = "".join(f"{name}={value}\0" for name, value in environment.items()).encode(errors="surrogateescape")
+    around = policy.surroundings(None, None, Shown(0, folder, raw), own_home())
+    looked = claude_settings.look(around.place, pins_path)
+    if looked.trouble is not None:
+        return RefusedVerdict(folder, "", looked.trouble)
+    return policy.verdict(around, looked.found, audience, kind)
+
+
+def own_home() -> str:
+    """Return the home folder of this process's user."""
+    return os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir
+
+
+def _raise(verdict: Verdict) -> None:
+    if isinstance(verdict, RefusedVerdict):
+        raise Refused(verdict.reason)
