@@ -1,0 +1,133 @@
+"""What one daemon had, the next one has: tokens at rest, under a key as the service manager hands it over."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import pytest
+
+from tests.real.conftest import minting_config
+from tests.real.installed import BROKER, Daemon, Place, running
+from tests.real.process import coverage_env, terminate, wait_until
+from tests.real.upstream import Upstream
+
+pytestmark = pytest.mark.real
+
+FIRST_TOKEN_S: Final = 0.5
+TRIES: Final = 5
+"""The machine may be busy with other things: one start in so many shows how quick it is."""
+
+
+@pytest.fixture
+def keyed(place: Place, upstream: Upstream) -> dict[str, str]:
+    """A config that asks the upstream's mint, and a key beside it: what the daemon's environment says of that."""
+    upstream.mint.lifetime_s = 3600.0
+    place.configure(minting_config(upstream))
+    folder = place.folder / "credentials"
+    folder.mkdir(mode=0o700)
+    (folder / "broker-cache-key").write_bytes(os.urandom(32))
+    (folder / "broker-cache-key").chmod(0o400)
+    return {"CREDENTIALS_DIRECTORY": str(folder)}
+
+
+def test_after_kill_9_the_first_token_comes_from_the_cache(
+    place: Place, upstream: Upstream, keyed: dict[str, str]
+) -> None:
+    """Within 500 ms of the start, without asking the source; and its age counts on."""
+    with running(place, env=keyed) as daemon:
+        assert ask(place) == "fake-token-1"
+        wait_until((place.folder / "state" / "cache.bin").exists, "the token is on the disk")
+        daemon.kill()
+    expires_at = upstream.mint.issued[0].expires_at
+    assert expires_at is not None
+    took = []
+    for _ in range(TRIES):
+        with starting(place, keyed) as daemon:
+            began = time.monotonic()
+            assert first_answer(place) == "fake-token-1"
+            took.append(time.monotonic() - began)
+            left_s = place.credential("work")["expires_in_s"]
+            assert expires_at - time.time() - 2 < left_s <= expires_at - time.time() + 1
+            daemon.kill()
+        if min(took) < FIRST_TOKEN_S:
+            break
+    assert min(took) < FIRST_TOKEN_S, f"seconds: {took}"
+    assert upstream.mint.count == 1, "the source was asked again"
+
+
+def test_a_refused_token_never_comes_back(place: Place, upstream: Upstream, keyed: dict[str, str]) -> None:
+    """From the moment it is reported, whatever happens to the daemon: the next one asks the source."""
+    with running(place, env=keyed) as daemon:
+        assert ask(place) == "fake-token-1"
+        wait_until((place.folder / "state" / "cache.bin").exists, "the token is on the disk")
+        written = (place.folder / "state" / "cache.bin").read_bytes()
+        upstream.mint.delay_s = 30.0  # the replacement does not come in time
+        fingerprint = place.credential("work")["fingerprint"]
+        place.call("POST", "/v1/rejected", {"credential": "work", "fingerprint": fingerprint, "status": 401})
+        wait_until(lambda: (place.folder / "state" / "cache.bin").read_bytes() != written, "it is off the disk")
+        daemon.kill()
+    upstream.mint.delay_s = 0.0
+    with running(place, env=keyed):
+        assert ask(place) != "fake-token-1"
+
+
+def test_another_config_revives_no_old_token(place: Place, upstream: Upstream, keyed: dict[str, str]) -> None:
+    """What was fetched by other settings is another credential's, whatever its name."""
+    with running(place, env=keyed) as daemon:
+        assert ask(place) == "fake-token-1"
+        wait_until((place.folder / "state" / "cache.bin").exists, "the token is on the disk")
+        daemon.kill()
+    place.configure(minting_config(upstream) + 'format = "json"\n')
+    with running(place, env=keyed):
+        assert ask(place) == "fake-token-2"
+
+
+def test_nothing_readable_lies_on_the_disk(place: Place, keyed: dict[str, str]) -> None:
+    """Neither in the cache nor beside it."""
+    with running(place, env=keyed):
+        token = ask(place)
+        wait_until((place.folder / "state" / "cache.bin").exists, "the token is on the disk")
+    for path in (place.folder / "state").iterdir():
+        assert token.encode() not in path.read_bytes(), path
+
+
+def ask(place: Place) -> str:
+    """Ask as the helper does; fail when there is no token."""
+    status, body = place.call("GET", "/v1/token")
+    assert status == 200, body
+    return body.decode()
+
+
+def first_answer(place: Place) -> str:
+    """Ask until a daemon answers."""
+    answers: list[str] = []
+
+    def answered() -> bool:
+        with suppress(OSError):
+            answers.append(ask(place))
+        return bool(answers)
+
+    wait_until(answered, "it answers", poll_s=0.001)
+    return answers[0]
+
+
+@contextmanager
+def starting(place: Place, env: dict[str, str]) -> Iterator[Daemon]:
+    """Start the daemon, and do not wait for it."""
+    command = subprocess.Popen(
+        [str(BROKER), "run"],
+        env={"HOME": str(place.folder), "PATH": "/usr/bin:/bin"} | coverage_env() | place.env | env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield Daemon(place, command)
+    finally:
+        terminate(command)
