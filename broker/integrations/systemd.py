@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,7 @@ _LOOK_S: Final = 5.0
 _ACT_S: Final = 60.0
 _RUNS: Final = ("active", "activating", "reloading", "deactivating")
 _BOOTED: Final = Path("/run/systemd/system")  # sd_booted(3)
+_RUN_USER: Final = Path("/run/user")
 _PROPERTIES: Final = ("LoadState", "ActiveState", "UnitFileState", "Result", "NeedDaemonReload", "FragmentPath")
 
 
@@ -53,9 +55,7 @@ def view() -> list[View]:
 
 def view_of(unit: str) -> View:
     """Look at one unit."""
-    lines = _show(unit, *_PROPERTIES).splitlines()
-    found = {name: value for name, _, value in (line.partition("=") for line in lines)}
-    load, active, enabled, result, stale, file = (found.get(name, "") for name in _PROPERTIES)
+    load, active, enabled, result, stale, file = _show(unit, *_PROPERTIES)
     return View(unit, load, active, enabled, result, stale == "yes", file)
 
 
@@ -152,7 +152,7 @@ def lingers() -> bool | None:
 
 
 def _how_to_reach_it() -> str:
-    runtime = Path(f"/run/user/{os.geteuid()}")
+    runtime = _RUN_USER / str(os.geteuid())
     if not os.environ.get("XDG_RUNTIME_DIR") and runtime.is_dir():
         return f"run: export XDG_RUNTIME_DIR={runtime}, and again"  # as after su and sudo
     return "have one run, by `sudo loginctl enable-linger $USER` or a new sign-in, and run this again"
@@ -200,14 +200,15 @@ def _control(*args: str, timeout_s: float) -> str:
 
 
 def _property(unit: str, name: str) -> str:
-    """Read one property; empty where no user manager answers."""
-    return _show(unit, name).strip().removeprefix(f"{name}=")
+    (value,) = _show(unit, name)
+    return value
 
 
-def _show(unit: str, *names: str) -> str:
-    if shutil.which("systemctl") is None:
-        return ""
-    try:
-        return _control("show", "-p", ",".join(names), unit, timeout_s=_LOOK_S)
-    except Unreachable:
-        return ""
+def _show(unit: str, *names: str) -> list[str]:
+    """Read properties; empty where no user manager answers."""
+    said = ""
+    if shutil.which("systemctl") is not None:
+        with suppress(Unreachable):
+            said = _control("show", "-p", ",".join(names), unit, timeout_s=_LOOK_S)
+    found = {name: value for name, _, value in (line.partition("=") for line in said.splitlines())}
+    return [found.get(name, "") for name in names]

@@ -21,7 +21,7 @@ def unit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     calls = folder / "calls"
     (folder / "systemctl").write_text(
-        f'#!/bin/sh\ncase "$*" in *LoadState*) echo loaded;; *ActiveState*) cat {folder}/state;; *) echo "$*" >> {calls};; esac\n'
+        f'#!/bin/sh\ncase "$*" in *LoadState*) echo LoadState=loaded;; *ActiveState*) echo ActiveState=$(cat {folder}/state);; *) echo "$*" >> {calls};; esac\n'
     )
     (folder / "systemctl").chmod(0o755)
     (folder / "state").write_text("inactive\n")
