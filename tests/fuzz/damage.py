@@ -36,10 +36,13 @@ SMALL = 4096
 """Bytes of what is damaged; a larger sample of a corpus is tried as it stands."""
 
 
-def damaged(corpus: Sequence[bytes], odd: Sequence[bytes] = ODD) -> st.SearchStrategy[bytes]:
-    """Take one of the corpus and cut, repeat, insert and overwrite; now and then take anything at all."""
+def damaged(corpus: Sequence[bytes], odd: Sequence[bytes] = ()) -> st.SearchStrategy[bytes]:
+    """Take one of the corpus and cut, repeat, insert and overwrite; now and then take anything at all.
+
+    `odd` are more pieces to put in.
+    """
     small = tuple(sample for sample in corpus if len(sample) <= SMALL)
-    return _damaged(small, tuple(odd)) | st.binary(max_size=300)
+    return _damaged(small, (*ODD, *odd)) | st.binary(max_size=300)
 
 
 @st.composite

@@ -42,14 +42,16 @@ class Report:
     took_s: float
 
 
-def pure(name: str, promise: str, corpus: Sequence[bytes], check: Check, examples: int) -> Target:
-    """Make a target of a check that needs nothing running."""
+def pure(
+    name: str, promise: str, corpus: Sequence[bytes], check: Check, examples: int, *, odd: Sequence[bytes] = ()
+) -> Target:
+    """Make a target of a check that needs nothing running. `odd`: what else to put into the corpus to damage it."""
 
     @contextmanager
     def open_() -> Iterator[Check]:
         yield check
 
-    return Target(name, promise, corpus, damaged(corpus), open_, examples=examples, smoke=60)
+    return Target(name, promise, corpus, damaged(corpus, odd), open_, examples=examples, smoke=60)
 
 
 def run(target: Target, examples: int, *, same_every_time: bool = False) -> Report:
