@@ -28,7 +28,7 @@ COMMANDS: Final = {
     "export": "credentials",
     "refresh": "credentials",
     "restart": "lifecycle",
-    "run": "lifecycle",
+    "run": "run",
     "setup": "setup",
     "start": "lifecycle",
     "status": "status",

@@ -1,4 +1,4 @@
-"""`broker run`, `start`, `stop`, `restart`."""
+"""`broker start`, `stop`, `restart`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,6 @@ import click
 from broker import background, paths
 from broker.cli.arguments import examples
 from broker.client import Client
-
-
-@click.command("run", epilog=examples("broker run"))
-def run_command() -> int:
-    """Run the daemon in the foreground, as a service manager does.
-
-    SIGTERM drains and ends it; SIGHUP reads the config again.
-    """
-    from broker.daemon import run  # noqa: PLC0415  # aiohttp, only for the daemon
-
-    return run(paths.config_path())
 
 
 @click.command("start", epilog=examples("broker start"))
