@@ -54,6 +54,8 @@ def install(client: Client, *, force: bool = False, dry_run: bool = False) -> It
         yield from (f"would write {unit.path} ({unit.state})\n{unit.difference()}" for unit in changed)
         return
     for unit in changed:
+        unit.check()
+    for unit in changed:
         kept = unit.write()
         yield f"wrote {unit.path}" + (f"; the old one is now {kept}" if kept else "")
     if changed or any(view.stale for view in systemd.view()):

@@ -66,6 +66,11 @@ class Unit:
         after = self.wanted.splitlines(keepends=True)
         return "".join(difflib.unified_diff(before, after, str(self.path), f"{self.path} (as it would be written)"))
 
+    def check(self) -> None:
+        """Find out, before anything is changed, whether `write` can. Raises `FileProblem`."""
+        if not self.is_a_persons:
+            textfile.check_replaceable(textfile.read(self.path))
+
     def write(self) -> Path | None:
         """Put the file there, whole or not at all; what a person wrote is kept beside it, and its name returned.
 
@@ -103,7 +108,7 @@ def program() -> Path:
 
 
 def installed(where: Path, broker: Path) -> list[Unit]:
-    """Compare the units in the folder `where` with those that start `broker`."""
+    """Compare the units in the folder `where` with those that start `broker`. Raises `FileProblem`, `UnsafePath`."""
     return [_compared(where / name, _signed(_text(name, broker))) for name in UNITS]
 
 
@@ -139,6 +144,8 @@ def _compared(path: Path, wanted: str) -> Unit:
     try:
         found = textfile.read(path).text
     except FileProblem:
+        if not os.path.lexists(path):  # the folder is at fault
+            raise
         return Unit(path, wanted, None, State.FOREIGN)
     if path.is_symlink():  # also systemd's mask, a link to /dev/null
         return Unit(path, wanted, found, State.FOREIGN)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from broker.errors import UnsafePath
 from broker.integrations import systemd_units
 from broker.integrations.systemd_units import State, Unit, installed
+from broker.integrations.textfile import FileProblem
 
 BROKER = Path("/opt/venv/bin/broker")
 
@@ -104,6 +105,15 @@ def test_replacing_a_persons_file_keeps_it(folder: Path, tmp_path: Path) -> None
     assert kept.readlink() == target
     assert target.read_text() == "theirs\n"
     assert service(folder).state is State.FINE
+
+
+def test_a_file_that_cannot_be_replaced_is_found_before_anything_is_changed(folder: Path) -> None:
+    """A read-only unit, as a configuration manager leaves it, is meant so."""
+    write(folder, Path("/old/bin/broker"))
+    service(folder).check()
+    service(folder).path.chmod(0o444)
+    with pytest.raises(FileProblem, match="is read-only"):
+        service(folder).check()
 
 
 def test_removing_leaves_no_empty_folder_and_no_persons_file_goes(folder: Path, tmp_path: Path) -> None:
