@@ -11,6 +11,7 @@ from aiohttp import web
 
 from broker.endpoints import surroundings
 from broker.endpoints.middleware import BODY_MAX, CONNECTIONS, PEER, PLATFORM, guard, json_body
+from broker.endpoints.safe import SafeCalls
 from broker.errors import BadRequest
 from broker.model import DEFAULT_TTL_S, TOKEN
 from broker.platform.interface import Platform
@@ -39,6 +40,7 @@ def create_app(broker: Broker, platform: Platform, describe: Callable[[], dict[s
     app.router.add_get("/v1/status", status)
     app.router.add_post("/v1/refresh", refresh)
     app.router.add_post("/v1/rejected", rejected)
+    app.router.add_routes(SafeCalls(broker).routes())
     app.router.add_get("/v1/events", events)
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", healthz)

@@ -89,16 +89,17 @@ class Broker:
     async def token(self, name: str | None, ttl_s: float, deadline_s: float, caller: Caller) -> Served:
         """Return a token of credential `name` (None: the default one) to keep for `ttl_s`.
 
-        Raises `BadRequest`, `UnknownCredential`, `Refused`, and whatever `Keeper.ask` raises.
+        Raises `BadRequest`, `UnknownCredential`, `Locked`, `Refused`, and whatever `Keeper.ask` raises.
         """
         entry = self._entry(name)
         keeper = entry.keeper
         await self.lock_if_unused()
         deadline_s -= await self.safe.ready(deadline_s)
-        self.safe.used()
+        self.safe.check()
         began = self.clock.now().mono
         session = await self._admit(caller, entry)
         deadline_s -= self.clock.now().mono - began
+        self.safe.used()
         held = await keeper.ask(ttl_s, deadline_s, session)
         remaining_s = held.remaining_s(self.clock.now())
         expires_in_s = None if held.issued.expires_at is None else max(0, int(remaining_s))

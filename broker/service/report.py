@@ -18,7 +18,7 @@ def credential(keeper: Keeper, source: str, clock: Clock) -> Json:
     """Describe one credential."""
     now = clock.now()
     life = keeper.life
-    state = life.state(now)
+    state = "locked" if keeper.locked else str(life.state(now))
     held = life.held
     expires_at = held.issued.expires_at if held is not None else None
     lifetime_s = held.lifetime_s if held is not None and held.lifetime_s < math.inf else None
@@ -26,7 +26,7 @@ def credential(keeper: Keeper, source: str, clock: Clock) -> Json:
         "name": keeper.name,
         "source": source,
         "kind": str(held.issued.kind if held is not None else Kind.API_KEY),
-        "state": str(state),
+        "state": state,
         "refreshing": life.fetching,
         "expires_at": timestamp(expires_at),
         "expires_in_s": max(0, int(held.remaining_s(now))) if held is not None and expires_at is not None else None,

@@ -6,11 +6,11 @@ import asyncio
 import gc
 import logging
 import math
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final
 
 from broker.clock import Clock
-from broker.errors import BrokerError
+from broker.errors import BrokerError, Locked
 from broker.secret import Secret
 from broker.service.entries import Entries
 from broker.service.events import Event
@@ -40,6 +40,7 @@ class Safe:
         self._clock = clock
         self._publish = publish
         self._turn = asyncio.Lock()
+        self._turns: set[asyncio.Task[None]] = set()
         self._opening: asyncio.Task[None] | None = None
         self._tried_at = -math.inf
         self._used_at = clock.now().mono
@@ -72,17 +73,28 @@ class Safe:
 
     async def lock(self, reason: str) -> None:
         """Drop every secret from memory; until `unlock`, nothing is handed out."""
+        await self._to_the_end(self._lock(reason))
+
+    async def unlock(self, passphrase: Secret | None = None) -> None:
+        """Serve again, with what was kept. Raises `Locked`, `StorageError` where the key cannot be had."""
+        await self._to_the_end(self._unlock(passphrase))
+
+    def check(self) -> None:
+        """Raise `Locked` where a person must unlock first."""
+        if self.locked:
+            raise Locked("the broker is locked; run: broker unlock")
+
+    async def _lock(self, reason: str) -> None:
         async with self._turn:
             if self.locked:
                 return
             await self._opened()
             self._shut(reason)
-            await self._entries.reopen()
             await self.store.lock()
+            await self._entries.reopen()
             gc.collect()  # what refers to itself in a circle would stay until a collection came by itself
 
-    async def unlock(self, passphrase: Secret | None = None) -> None:
-        """Serve again, with what was kept. Raises `Locked`, `StorageError` where the key cannot be had."""
+    async def _unlock(self, passphrase: Secret | None) -> None:
         async with self._turn:
             await self._opened()
             if self.store.locked or self.store.wants_passphrase:
@@ -114,6 +126,8 @@ class Safe:
 
     async def close(self) -> None:
         """Write what is due."""
+        if self._turns:
+            await asyncio.wait(self._turns)
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.wait({self._opening})
@@ -133,6 +147,13 @@ class Safe:
         except BrokerError as error:
             log.debug("the store stays closed: %s", error)
         self._take_up()
+
+    async def _to_the_end(self, turn: Coroutine[Any, Any, None]) -> None:
+        """Run it to its end, also when whoever wanted it leaves: half locked is not locked."""
+        task = asyncio.create_task(turn)
+        self._turns.add(task)
+        task.add_done_callback(self._turns.discard)
+        await asyncio.shield(task)
 
     async def _opened(self) -> None:
         if self._opening is not None:
