@@ -1,0 +1,604 @@
+"""`broker setup claude-code`: what a person sees, and what becomes of their files."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from broker import background
+from broker.integrations import installed_helper, textfile
+from broker.integrations.claude_code import record, settings
+from tests.cli.conftest import Said, Type
+from tests.fakes.control import Script, credential_status
+
+CONFIG = '[credentials.work]\nsource = "env"\nname = "X"\n'
+SECRET = "fake-secret-1"
+URL = "https://llm.example:4000"
+
+Setup = Callable[[str], Said]
+
+
+@pytest.fixture(autouse=True)
+def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a developer with a config, a home, a project as working folder, and an installed helper."""
+    (folder / "home").mkdir()
+    (folder / "project").mkdir()
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "CLAUDE_CONFIG_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    monkeypatch.chdir(folder / "project")
+    monkeypatch.setattr(settings, "_MANAGED", folder / "managed.json")
+    monkeypatch.setattr(background, "reload", lambda _client: True)
+    (folder / "bin").mkdir()
+    (folder / "bin" / "broker-helper").write_bytes(b"\x7fELF")
+    monkeypatch.setattr(installed_helper, "path", lambda: folder / "bin" / "broker-helper")
+    (folder / "config.toml").write_text(CONFIG)
+    (folder / "config.toml").chmod(0o600)
+    return folder / "home"
+
+
+@pytest.fixture
+def file(home: Path) -> Path:
+    """Give the user's settings file, which is not there yet."""
+    return home / ".claude" / "settings.json"
+
+
+@pytest.fixture
+def setup(type_: Type) -> Setup:
+    """Give `setup("--undo")`."""
+
+    def setup_(line: str) -> Said:
+        return type_(f"setup claude-code {line}")
+
+    return setup_
+
+
+def write(file: Path, text: str) -> str:
+    """Write settings as a person would; return them."""
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text, newline="")
+    return text
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Return what the settings say."""
+    found: dict[str, Any] = json.loads(file.read_text("utf-8-sig"))
+    return found
+
+
+def ttl_ms(file: Path) -> str:
+    """Return the TTL that Claude Code will go by."""
+    text: str = read(file)["env"]["CLAUDE_CODE_API_KEY_HELPER_TTL_MS"]
+    return text
+
+
+def test_from_nothing_to_a_settings_file(setup: Setup, file: Path, control: Script, folder: Path) -> None:
+    """The helper's absolute path, the TTL, and what was done is shown; a token came as a proof."""
+    said = setup("--credential work")
+    assert (said.code, said.err) == (0, "")
+    assert read(file) == {
+        "apiKeyHelper": f"{folder}/bin/broker-helper work",
+        "env": {"CLAUDE_CODE_API_KEY_HELPER_TTL_MS": "1800000"},
+    }
+    assert f'+  "apiKeyHelper": "{folder}/bin/broker-helper work",' in said.out
+    assert "ttl 30m: tokens of work live 1h" in said.out
+    assert said.out.endswith("work: a token is there (42m left)\n")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_second_time_changes_nothing(setup: Setup, file: Path, control: Script) -> None:
+    """It says so; `--undo` still goes back to before the first time."""
+    setup("--credential work")
+    before = file.stat().st_ino
+    said = setup("--credential work")
+    assert (said.code, said.out.splitlines()[0]) == (0, f"{file}: set up already")
+    assert file.stat().st_ino == before
+    assert setup("--undo").code == 0
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "\ufeff", "{}", '{"a":1}', '{\r\n\t"x": 1,\r\n\t"x": 2\r\n}\r\n', '{"env":{}}']
+)
+def test_undo_puts_back_the_bytes(setup: Setup, file: Path, control: Script, text: str) -> None:
+    """Whatever the file was: empty, with a byte-order mark, CRLF, tabs, odd keys."""
+    write(file, text)
+    file.chmod(0o640)
+    assert setup("--credential work").code == 0
+    assert read(file)["apiKeyHelper"]
+    said = setup("--undo")
+    assert (said.code, said.out, said.err) == (0, f"{file}: as before\n", "")
+    assert file.read_bytes() == text.encode()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+def test_undo_without_a_setup_says_so(setup: Setup, file: Path) -> None:
+    """And touches nothing."""
+    write(file, '{"apiKeyHelper": "/bin/x"}')
+    said = setup("--undo")
+    assert (said.code, said.out) == (0, f"{file}: nothing was set up there by this broker\n")
+
+
+def test_undo_after_somebody_edited_takes_out_only_ours(setup: Setup, file: Path, control: Script) -> None:
+    """What Claude Code or a person wrote since stays, to the byte."""
+    write(file, '{\n  "model": "a"\n}\n')
+    setup("--credential work")
+    write(file, file.read_text().replace('"model": "a"', '"model":  "b",\n  "env2": {}'))
+    assert setup("--undo").code == 0
+    assert file.read_text() == '{\n  "model":  "b",\n  "env2": {}\n}\n'
+
+
+def test_undo_leaves_what_somebody_changed_of_ours_and_says_so(setup: Setup, file: Path, control: Script) -> None:
+    """It is no longer certain whose it is: exit code 1, and a line that names the key."""
+    write(file, '{"apiKeyHelper": "/bin/old-helper"}')
+    setup("--credential work --yes")
+    write(file, file.read_text().replace('"1800000"', '"60000"'))
+    said = setup("--undo")
+    assert said.code == 1
+    assert said.err == (
+        f"broker: warning: env.CLAUDE_CODE_API_KEY_HELPER_TTL_MS in {file} was changed since, and stays\n"
+    )
+    assert read(file) == {
+        "apiKeyHelper": "/bin/old-helper",
+        "env": {"CLAUDE_CODE_API_KEY_HELPER_TTL_MS": "60000"},
+    }
+
+
+def test_undo_of_a_file_that_is_gone_or_broken(setup: Setup, file: Path, control: Script) -> None:
+    """Broken: nothing is touched, the line says where. Gone: there is nothing to take back."""
+    write(file, "{}")
+    setup("--credential work")
+    text = write(file, '{"env": {}, // mine\n}')
+    said = setup("--undo")
+    assert said.code == 78
+    assert said.err.startswith(f"broker: {file}: line 1, column 13: not valid JSON; JSON has no comments")
+    assert file.read_text() == text
+    file.unlink()
+    said = setup("--undo")
+    assert (said.code, said.err) == (1, f"broker: warning: {file} is gone\n")
+    assert setup("--undo").out.endswith("nothing was set up there by this broker\n")
+
+
+def test_undo_can_be_looked_at_first(setup: Setup, file: Path, control: Script) -> None:
+    """Nothing changes."""
+    setup("--credential work")
+    said = setup("--undo --dry-run")
+    assert (said.code, said.out) == (0, f"would be: {file}: removed, as before\n")
+    assert file.exists()
+
+
+def test_a_dry_run_changes_nothing(setup: Setup, file: Path, folder: Path, control: Script) -> None:
+    """No file, no record, and no token is fetched for it."""
+    control.credentials = [credential_status("work", last_refresh_at=None, lifetime_s=None, state="empty")]
+    said = setup(f"--credential work --base-url {URL} --dry-run")
+    assert said.code == 0
+    assert said.out.endswith("nothing was changed (--dry-run)\n")
+    assert f'+audience = ["{URL}"]' in said.out
+    assert not file.exists()
+    assert not (folder / "state").exists()
+    assert (folder / "config.toml").read_text() == CONFIG
+    assert control.asks == ["GET /v1/status"]
+
+
+def test_no_value_of_the_persons_is_shown(setup: Setup, file: Path, control: Script) -> None:
+    """Neither on one line nor over many; the record of what was there is for the owner alone."""
+    for text in (
+        f'{{"env": {{"ANTHROPIC_API_KEY": "{SECRET}"}}, "apiKeyHelper": "echo {SECRET}"}}',
+        f'{{\n "apiKeyHelper": "{SECRET}",\n "env": {{\n  "ANTHROPIC_AUTH_TOKEN": "{SECRET}"\n }}\n}}',
+    ):
+        write(file, text)
+        said = setup("--credential work --yes")
+        assert said.code == 0
+        assert SECRET not in said.out + said.err
+        assert "wins over the helper; remove it there" in said.err
+        assert setup("--undo").code == 0
+
+
+def test_the_record_is_private(setup: Setup, file: Path, folder: Path, control: Script) -> None:
+    """It holds the settings of before, so nobody else can read it; the undo removes it."""
+    write(file, f'{{"env": {{"X": "{SECRET}"}}}}')
+    setup("--credential work")
+    (kept,) = (folder / "state" / "setup").iterdir()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
+    setup("--undo")
+    assert not kept.exists()
+
+
+def test_another_helper_is_replaced_only_by_consent(setup: Setup, file: Path, control: Script) -> None:
+    """Without a terminal to ask on, the line names its program and the way on; `--undo` brings it back."""
+    text = write(file, f'{{"apiKeyHelper": "/opt/get-key --secret {SECRET}"}}')
+    said = setup("--credential work")
+    assert (said.code, said.err) == (64, "broker: apiKeyHelper is /opt/get-key now; to go on: --yes\n")
+    assert file.read_text() == text
+    assert setup("--credential work --yes").code == 0
+    assert read(file)["apiKeyHelper"].endswith("broker-helper work")
+    setup("--undo")
+    assert file.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("helper", "shown"),
+    [
+        (f"{SECRET}", "another helper"),
+        (f"KEY={SECRET} run", "another helper"),
+        (3, "another helper"),
+        ("sh -c 'x", "sh"),
+        ("", "another helper"),
+    ],
+)
+def test_a_foreign_helper_is_described_without_its_words(helper: object, shown: str) -> None:
+    """People write secrets there, even as the command itself."""
+    assert settings.described(helper) == shown
+
+
+def test_a_helper_of_ours_elsewhere_is_replaced_without_a_question(setup: Setup, file: Path, control: Script) -> None:
+    """An upgrade or a move is no conflict."""
+    write(file, '{"apiKeyHelper": "/old/place/broker-helper other"}')
+    assert setup("--credential work").code == 0
+    assert "/old/place" not in file.read_text()
+
+
+@pytest.mark.parametrize(("answer", "code"), [(True, 0), (False, 1)])
+def test_at_a_terminal_it_asks(
+    setup: Setup, file: Path, control: Script, monkeypatch: pytest.MonkeyPatch, *, answer: bool, code: int
+) -> None:
+    """No means that nothing was changed."""
+    text = write(file, '{"apiKeyHelper": "/opt/get-key"}')
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    asked: list[str] = []
+
+    def confirm(question: str) -> bool:
+        asked.append(question)
+        return answer
+
+    monkeypatch.setattr(click, "confirm", confirm)
+    said = setup("--credential work")
+    assert (said.code, asked) == (code, ["apiKeyHelper is /opt/get-key now. Go on?"])
+    assert (file.read_text() == text) == (not answer)
+
+
+def test_a_base_url_is_released_in_the_config_after_it_was_shown(
+    setup: Setup, file: Path, folder: Path, control: Script
+) -> None:
+    """And the line says what the credential is no longer released for."""
+    said = setup(f"--credential work --base-url {URL}/")
+    assert said.code == 64
+    assert f"credential work will be released for {URL} and no longer for https://api.anthropic.com" in said.err
+    said = setup(f"--credential work --base-url {URL}/ --yes")
+    assert read(file)["env"]["ANTHROPIC_BASE_URL"] == URL
+    assert (folder / "config.toml").read_text() == f'{CONFIG}audience = ["{URL}"]\n'
+    assert setup(f"--credential work --base-url {URL}/below").code == 64, "another base URL would be replaced"
+    setup("--undo")
+    assert (folder / "config.toml").read_text() == CONFIG
+
+
+def test_a_base_url_within_the_audience_needs_no_question(setup: Setup, folder: Path, control: Script) -> None:
+    """Such as the provider's own, or one below a URL that is listed."""
+    assert setup("--credential work --base-url https://api.anthropic.com").code == 0
+    assert (folder / "config.toml").read_text() == CONFIG
+
+
+def test_litellm_gets_its_path(setup: Setup, file: Path, control: Script) -> None:
+    """Claude Code talks to its Anthropic pass-through; the address may be given with or without that."""
+    for address in (URL, f"{URL}/anthropic"):
+        assert setup(f"--credential work --provider litellm --base-url {address} --yes").code == 0
+        assert read(file)["env"]["ANTHROPIC_BASE_URL"] == f"{URL}/anthropic"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--provider bedrock", "comes with the aws source"),
+        ("--provider vertex", "comes with the gcp source"),
+        ("--provider litellm", "needs its address"),
+        ("--base-url ftp://x", "--base-url: expected a base URL"),
+        ("--base-url https://u:fake-secret-1@x", "--base-url: expected a base URL"),
+        ("--base-url https://*.x.example", "one address, without *"),
+        ("--ttl 1s", "at least 2s"),
+        ("--ttl soon", "expected a duration"),
+        ("--credential ../x", "a name is letters"),
+        ("--scope all", "not one of"),
+    ],
+)
+def test_what_cannot_be_is_one_line(setup: Setup, file: Path, options: str, said: str) -> None:
+    """Exit code 64, and nothing is changed."""
+    answer = setup(options)
+    assert answer.code == 64
+    assert said in answer.err
+    assert answer.err.count("\n") == 1
+    assert SECRET not in answer.err
+    assert not file.exists()
+
+
+def test_a_typing_error_in_the_name_is_no_new_credential(setup: Setup, file: Path) -> None:
+    """It says which one was probably meant."""
+    said = setup("--credential wrk")
+    assert said.code == 78
+    assert "no credential is named wrk; did you mean 'work'?" in said.err
+    assert not file.exists()
+
+
+def test_several_credentials_and_no_default_want_a_name(setup: Setup, file: Path, folder: Path) -> None:
+    """The line lists them; with a default the helper needs no name."""
+    config = folder / "config.toml"
+    config.write_text(CONFIG + '[credentials.other]\nsource = "demo"\n')
+    said = setup("")
+    assert (said.code, "--credential work|other" in said.err) == (64, True)
+    config.write_text('default = "other"\n' + config.read_text())
+    assert setup("").code == 0
+    assert read(file)["apiKeyHelper"].endswith("/broker-helper")
+
+
+def test_a_broken_config_is_told_and_nothing_changed(setup: Setup, file: Path, folder: Path) -> None:
+    """Every problem at once, as `broker config check` says it; one that others can write is refused."""
+    config = folder / "config.toml"
+    config.write_text(CONFIG + "audience = 5\nnope = 1\n")
+    said = setup("--credential work")
+    assert (said.code, said.err.count("\n")) == (78, 2)
+    config.write_text(CONFIG)
+    config.chmod(0o666)
+    assert "others can write it" in setup("--credential work").err
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"a": 1,}', "JSON has no comma after the last value"),
+        ("// mine\n{}", "JSON has no comments"),
+        ('{"env": []}', "env: expected an object"),
+        ("[]", "holds no JSON object"),
+    ],
+)
+def test_what_claude_code_may_read_otherwise_is_left_alone(setup: Setup, file: Path, text: str, said: str) -> None:
+    """One line with the file and the place; not a byte changes."""
+    write(file, text)
+    answer = setup("--credential work")
+    assert answer.code == 78
+    assert answer.err.startswith(f"broker: {file}: ")
+    assert said in answer.err
+    assert file.read_text() == text
+
+
+def test_a_read_only_file_stops_everything(setup: Setup, file: Path, folder: Path) -> None:
+    """Also the change of the config: half a setup helps nobody."""
+    text = write(file, "{}")
+    file.chmod(0o400)
+    said = setup(f"--credential work --base-url {URL} --yes")
+    assert (said.code, "is read-only" in said.err) == (74, True)
+    assert (file.read_text(), (folder / "config.toml").read_text()) == (text, CONFIG)
+
+
+def test_a_missing_helper_is_said(setup: Setup, folder: Path) -> None:
+    """Claude Code would only show its own error, much later."""
+    (folder / "bin" / "broker-helper").unlink()
+    said = setup("--credential work")
+    assert (said.code, "is missing; reinstall the package" in said.err) == (78, True)
+
+
+def test_a_helper_in_an_odd_place_is_quoted(
+    setup: Setup, file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, control: Script
+) -> None:
+    """The line is run by a shell; what JSON cannot hold is refused."""
+    for name, code in (("a 'b' é", 0), ("a\udcff", 78)):
+        helper = folder / name / "broker-helper"
+        helper.parent.mkdir()
+        helper.write_bytes(b"\x7fELF")
+        monkeypatch.setattr(installed_helper, "path", lambda helper=helper: helper)
+        assert setup("--credential work").code == code
+    assert read(file)["apiKeyHelper"] == f"""'{folder}/a '"'"'b'"'"' é/broker-helper' work"""
+
+
+def test_claude_config_dir_is_followed(
+    setup: Setup, file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, control: Script
+) -> None:
+    """As Claude Code does."""
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(folder / "elsewhere"))
+    assert setup("--credential work").code == 0
+    assert read(folder / "elsewhere" / "settings.json")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(("scope", "name"), [("project", "settings.json"), ("local", "settings.local.json")])
+def test_a_project_has_settings_of_its_own(
+    setup: Setup, file: Path, folder: Path, control: Script, *, scope: str, name: str
+) -> None:
+    """The shared one comes with a warning: it names a path of this machine."""
+    said = setup(f"--scope {scope} --credential work")
+    assert read(folder / "project" / ".claude" / name)["apiKeyHelper"]
+    assert ("shared through git" in said.err) == (scope == "project")
+    assert not file.exists()
+    assert setup(f"--scope {scope} --undo").code == 0
+
+
+def test_a_cloned_project_cannot_lead_us_elsewhere(setup: Setup, folder: Path) -> None:
+    """Its `.claude`, or the file in it, may be a link to a file of the user's: refused, whatever it leads to."""
+    (folder / "project" / ".claude").symlink_to(folder / "home")
+    said = setup("--scope local --credential work")
+    assert (said.code, "trusts no project settings behind links" in said.err) == (77, True)
+    assert list((folder / "home").iterdir()) == []
+
+
+def test_what_would_win_over_the_helper_is_warned_of(
+    setup: Setup, file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, control: Script
+) -> None:
+    """In the settings, in the shell, in settings that rank higher; names, never values."""
+    write(file, f'{{"env": {{"ANTHROPIC_AUTH_TOKEN": "{SECRET}", "CLAUDE_CODE_USE_VERTEX": "1"}}}}')
+    write(folder / "managed.json", '{"apiKeyHelper": "/corp/helper"}')
+    write(folder / "project" / ".claude" / "settings.json", "no json")
+    monkeypatch.setenv("ANTHROPIC_API_KEY", SECRET)
+    said = setup("--credential work")
+    assert said.code == 0
+    assert SECRET not in said.out + said.err
+    for expected in (
+        f"ANTHROPIC_AUTH_TOKEN in the env of {file} wins over the helper; remove it there",
+        "ANTHROPIC_API_KEY in your environment wins over the helper; take it out",
+        f"CLAUDE_CODE_USE_VERTEX in the env of {file} makes Claude Code use another provider",
+        f"{folder}/managed.json names a helper of its own (/corp/helper), which wins",
+    ):
+        assert f"broker: warning: {expected}" in said.err
+
+
+def test_a_destination_that_the_guard_would_refuse_is_warned_of(
+    setup: Setup, file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, control: Script
+) -> None:
+    """With the option that mends it; plain http beyond this machine is named too."""
+    write(file, '{"env": {"ANTHROPIC_BASE_URL": "https://elsewhere.example"}}')
+    said = setup("--credential work")
+    assert "work is not released for that; name the right place: --base-url URL" in said.err
+    said = setup("--credential work --base-url http://llm.example --yes")
+    assert "requests go over http" in said.err
+    write(file, "{}")
+    assert "where Claude Code itself says" in setup("--credential work").err
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:1")
+    assert "where your environment says" in setup("--credential work").err
+
+
+def test_settings_that_the_guard_cannot_read_are_warned_of(setup: Setup, file: Path, control: Script) -> None:
+    """Such as a key that is there twice: Claude Code and the guard might read it in two ways."""
+    write(file, '{"x": 1, "x": 2}')
+    assert "gives no key out until that is mended" in setup("--credential work").err
+
+
+@pytest.mark.parametrize(
+    ("lifetime_s", "expected"),
+    [(3600, "1800000"), (59.97, "2000"), (240, "120000"), (120, "30000"), (None, "300000"), (10**6, "86400000")],
+)
+def test_the_ttl_leaves_room_to_renew(
+    setup: Setup, file: Path, control: Script, lifetime_s: float | None, expected: str
+) -> None:
+    """Half the lifetime, less for short ones, 2 s at least, no more than `ttl_max`; 5 minutes for a static key."""
+    control.credentials = [credential_status("work", lifetime_s=lifetime_s)]
+    setup("--credential work")
+    assert ttl_ms(file) == expected
+
+
+def test_a_lifetime_not_seen_yet_has_a_token_fetched(setup: Setup, file: Path, control: Script) -> None:
+    """Where none comes, the default is taken and the reason told."""
+    control.credentials = [credential_status("work", last_refresh_at=None, lifetime_s=None)]
+    control.errors = {"/v1/token": (503, "source-failed", "work: no such file")}
+    said = setup("--credential work")
+    assert ttl_ms(file) == "300000"
+    assert "ttl 5m: no token of work was seen yet; run this again when one was" in said.out
+    assert said.err == "broker: warning: work gives no token yet: work: no such file\n"
+    assert setup("--credential work --ttl 90s").code == 0
+    assert ttl_ms(file) == "90000"
+
+
+def test_a_daemon_that_cannot_be_told_is_a_warning(
+    setup: Setup, control: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are written all the same; the line says what to do."""
+
+    def fail(_client: object) -> bool:
+        raise textfile.FileProblem("it hangs; run: broker restart")
+
+    monkeypatch.setattr(background, "reload", fail)
+    said = setup(f"--credential work --base-url {URL} --yes")
+    assert said.code == 0
+    assert "broker: warning: the running daemon keeps the old config: it hangs; run: broker restart" in said.err
+
+
+@pytest.mark.parametrize("again", ["", "--undo"])
+@pytest.mark.parametrize("crash_at", range(1, 4))
+def test_a_crash_between_the_files_is_mended(
+    setup: Setup,
+    file: Path,
+    folder: Path,
+    *,
+    control: Script,
+    monkeypatch: pytest.MonkeyPatch,
+    crash_at: int,
+    again: str,
+) -> None:
+    """Stopped before the record, before the config or before the settings: a re-run or an undo makes it whole."""
+    text = write(file, '{"a": 1}')
+    config, real, count = folder / "config.toml", textfile.replace, [0]
+
+    def crash(written: textfile.TextFile, content: str | None) -> None:
+        count[0] += 1
+        if count[0] == crash_at:
+            raise KeyboardInterrupt
+        real(written, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(textfile, "replace", crash)
+        assert setup(f"--credential work --base-url {URL} --yes").code == 130
+    assert file.read_text() == text, "Claude Code is sent nowhere before the config has it"
+    if not again:
+        assert setup(f"--credential work --base-url {URL} --yes").code == 0
+        assert read(file)["env"]["ANTHROPIC_BASE_URL"] == URL
+        assert URL in config.read_text()
+    setup("--undo")
+    assert (file.read_text(), config.read_text()) == (text, CONFIG)
+
+
+def test_an_undo_that_crashed_is_finished_by_another(
+    setup: Setup, file: Path, folder: Path, control: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Settings first, then the config, then the record."""
+    setup(f"--credential work --base-url {URL} --yes")
+    real = textfile.replace
+
+    def crash(written: textfile.TextFile, content: str | None) -> None:
+        real(written, content)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(textfile, "replace", crash)
+        assert setup("--undo").code == 130
+    assert setup("--undo").code == 0
+    assert not file.exists()
+    assert (folder / "config.toml").read_text() == CONFIG
+
+
+def test_a_config_edited_since_loses_only_our_url(setup: Setup, folder: Path, control: Script) -> None:
+    """What the person added stays."""
+    config = folder / "config.toml"
+    setup(f"--credential work --base-url {URL} --yes")
+    config.write_text(config.read_text() + '# mine\n[credentials.b]\nsource = "demo"\n')
+    assert setup("--undo").code == 0
+    assert config.read_text() == CONFIG + '# mine\n[credentials.b]\nsource = "demo"\n'
+
+
+def test_two_base_urls_in_a_row_are_both_taken_back(setup: Setup, file: Path, folder: Path, control: Script) -> None:
+    """Undo goes back to before the first setup."""
+    setup(f"--credential work --base-url {URL} --yes")
+    setup("--credential work --base-url https://second.example --yes")
+    assert (folder / "config.toml").read_text().count("https://") == 2
+    setup("--undo")
+    assert (folder / "config.toml").read_text() == CONFIG
+    assert not file.exists()
+
+
+def test_a_record_that_is_none_is_never_guessed_from(setup: Setup, file: Path, folder: Path, control: Script) -> None:
+    """Bit rot or another version: one line, and the settings stay."""
+    setup("--credential work")
+    (kept,) = (folder / "state" / "setup").iterdir()
+    for text in ("{", "[]", '{"version": 1}', kept.read_text().replace('"version": 1', '"version": 2')):
+        kept.write_text(text)
+        for options in ("--undo", "--credential work"):
+            said = setup(options)
+            assert (said.code, "no record of this version" in said.err) == (78, True)
+    assert read(file)["apiKeyHelper"]
+
+
+def test_no_home_at_all_is_one_line(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no place to look."""
+    monkeypatch.delenv("HOME")
+    said = setup("--credential work")
+    assert (said.code, "neither HOME nor CLAUDE_CONFIG_DIR is set" in said.err) == (78, True)
+
+
+def test_records_of_different_files_do_not_meet(tmp_path: Path) -> None:
+    """User, project and local settings are undone each by itself."""
+    names = {record.path_for(tmp_path / name, tmp_path) for name in ("a", "b", os.fsdecode(b"\xff"))}
+    assert len(names) == 3
