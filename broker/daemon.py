@@ -28,8 +28,11 @@ from broker.errors import BrokerError, ConfigError
 from broker.integrations import installed_helper
 from broker.integrations.notify import keep_notifying, notify, watchdog_interval_s
 from broker.service.broker import Broker
+from broker.service.guard import Guard
+from broker.service.settings import SettingsOnDisk
 from broker.service.watcher import Watcher
 from broker.sources import TYPES
+from broker.storage import pins
 from broker.storage.interface import Store
 from broker.storage.store import EncryptedStore
 
@@ -50,7 +53,6 @@ def run(config_path: Path) -> int:
     system.harden()
     settings = config.read(config_path, TYPES)
     _set_up_log(settings.daemon.log_level)
-    _say_what_is_not_guarded(settings)
     _raise_descriptor_limit()
     locks.take(paths.state_dir(), locks.STATE)
     listener = listening.passed_socket()
@@ -82,6 +84,7 @@ class _Daemon:
         self._store = store
         self._started = time.monotonic()
         self._reload_error: str | None = None
+        self._claude = SettingsOnDisk(str(paths.state_dir() / pins.NAME))
         self._helper = installed_helper.kind(installed_helper.path())
 
     async def serve(self) -> None:
@@ -89,7 +92,8 @@ class _Daemon:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        self._broker = Broker(self._settings, self._system, SystemClock(), self._store)
+        guard = Guard(self._system, self._claude)
+        self._broker = Broker(self._settings, self._system, SystemClock(), self._store, guard=guard)
         self._broker.start()
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload()))
         app = create_app(self._broker, self._system, self._describe)
@@ -147,6 +151,8 @@ class _Daemon:
         if self._helper == "missing":
             message = f"{installed_helper.path()} is missing; reinstall the package"
             warnings.append({"code": "helper-missing", "message": message})
+        if self._claude.pins_trouble is not None:
+            warnings.append({"code": "allowed-broken", "message": self._claude.pins_trouble})
         warnings += [{"code": code, "message": message} for code, message in self._broker.safe.warnings]
         return {
             "version": __version__,
@@ -164,13 +170,6 @@ class _Daemon:
         states = [str(keeper.life.state(now)) for keeper, _ in self._broker.credentials()]
         counted = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
         return counted or "no credentials"
-
-
-def _say_what_is_not_guarded(settings: Config) -> None:
-    """A setting that promises protection must not be ignored in silence."""
-    for name, credential in settings.credentials.items():
-        if credential.audience:
-            log.warning("%s: audience is not enforced in this version (SECURITY.md)", name)
 
 
 def _set_up_log(level: str) -> None:
