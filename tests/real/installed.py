@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,13 +120,18 @@ def a_place() -> Iterator[Place]:
 
 
 @contextmanager
-def running(place: Place, *, env: Mapping[str, str] | None = None) -> Iterator[Daemon]:
-    """Run the installed daemon in `place` until the block ends; `env` adds to its otherwise bare environment."""
+def running(
+    place: Place, *, env: Mapping[str, str] | None = None, command: Sequence[str] = (str(BROKER), "run")
+) -> Iterator[Daemon]:
+    """Run the installed daemon in `place` until the block ends; `env` adds to its otherwise bare environment.
+
+    `command`: another way of starting it, that ends up in the daemon under the same pid.
+    """
     bare = {"HOME": str(place.folder), "PATH": f"{BIN}:/usr/bin:/bin"} | coverage_env()
     log = place.folder / "daemon.stderr"
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            [str(BROKER), "run"],
+            list(command),
             env=bare | place.env | dict(env or {}),
             cwd=place.folder,
             stdin=subprocess.DEVNULL,
