@@ -150,6 +150,7 @@ BY_CODE: dict[str, type[BrokerError]] = {
         SourceFailed,
         DeadlineExceeded,
         StorageError,
+        Unreachable,
         BrokerError,
     )
 }
