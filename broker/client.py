@@ -1,44 +1,27 @@
-"""The command line's client of the control socket (INTERFACES, "Control socket").
-
-`http.client` over a Unix socket: importing aiohttp would cost more time than the whole of `broker status`.
-"""
+"""The command line's client of the control socket (INTERFACES, "Control socket")."""
 
 from __future__ import annotations
 
-import errno
 import http.client
 import json
-import os
-import socket
-import stat
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from broker.errors import BY_CODE, BrokerError, SourceFailed, Unreachable, UnsafePath
-from broker.platform import Peer, current
+from broker.connection import Disconnected, NotRunning, Session
+from broker.errors import BrokerError, SourceFailed, Unreachable, UnsafePath
 from broker.secret import Secret, is_servable
-
-ANSWER_MAX: Final = 16 * 1024 * 1024
-"""Longest answer read, in bytes: what answers is trusted with our questions, not with our memory."""
 
 EVENT_LINE_MAX: Final = 64 * 1024
 HEALTHY_WITHIN_S: Final = 1.0
 """A daemon answers `/healthz` from memory in a millisecond: one that takes longer does not serve."""
 
-_RETRY_S: Final = 0.01
+PATIENT_S: Final = 60.0
+"""How long a call may take in which a keyring may ask a person, or a disk is written."""
+
 _SLACK_S: Final = 2.0
-
-
-class NotRunning(Unreachable):
-    """Nobody listens on the socket: starting a daemon mends it."""
-
-
-class Disconnected(Unreachable):
-    """The connection closed without an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +91,29 @@ class Client:
         """Report that upstream refused this token with this HTTP status."""
         self._call("POST", "/v1/rejected", {"credential": name, "fingerprint": fingerprint, "status": status})
 
+    def lock(self) -> None:
+        """Have every secret dropped from the daemon's memory."""
+        self._call("POST", "/v1/lock", {}, timeout_s=PATIENT_S)
+
+    def unlock(self, passphrase: Secret | None = None) -> None:
+        """Have it serve again; with the passphrase where that is the key."""
+        body = {} if passphrase is None else {"passphrase": passphrase.reveal()}
+        self._call("POST", "/v1/unlock", body, timeout_s=PATIENT_S)
+
+    def secrets(self) -> list[str]:
+        """Ask for the names of what is stored."""
+        names = document(self._call("GET", "/v1/secrets")[1]).get("secrets")
+        return [str(name) for name in names] if isinstance(names, list) else []
+
+    def put_secret(self, name: str, value: Secret) -> None:
+        """Have a secret stored for good."""
+        self._call("PUT", f"/v1/secrets/{quote(name, safe='')}", {"value": value.reveal()}, timeout_s=PATIENT_S)
+
+    def delete_secret(self, name: str) -> bool:
+        """Have a stored secret removed for good; return whether there was one."""
+        answer = self._call("DELETE", f"/v1/secrets/{quote(name, safe='')}", timeout_s=PATIENT_S)[1]
+        return document(answer).get("deleted") is True
+
     def healthy(self) -> bool:
         """Whether a daemon serves, and answers within a second. Raises `UnsafePath` only."""
         try:
@@ -144,115 +150,6 @@ class Client:
         raise AssertionError  # pragma: no cover  # the loop returns or raises
 
 
-class Session:
-    """One checked connection. `peer` is who listens there."""
-
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        self._path = path
-        check_socket(path)
-        sock = _connect(path, timeout_s)
-        try:
-            self.peer = _own_peer(sock, path)
-        except BaseException:
-            sock.close()
-            raise
-        self._connection = http.client.HTTPConnection("localhost", timeout=timeout_s)
-        self._connection.sock = self._sock = sock
-        self._answer: http.client.HTTPResponse | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._answer is not None:
-            self._answer.close()
-        self._connection.close()
-
-    def ask(self, method: str, target: str, body: Mapping[str, Any] | None = None) -> http.client.HTTPResponse:
-        """Send one request and return the answer's head; raise what the daemon says went wrong."""
-        data = None if body is None else json.dumps(body).encode()
-        headers = {} if data is None else {"Content-Type": "application/json"}
-        try:
-            self._connection.request(method, target, data, headers)
-            answer = self._answer = self._connection.getresponse()
-        except ConnectionError as error:
-            raise Disconnected(str(_no_answer(self._path, error))) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise _no_answer(self._path, error) from error
-        if answer.status != http.HTTPStatus.OK:
-            raise _refusal(answer.headers.get("X-Broker-Error", ""), self.read(answer))
-        return answer
-
-    def read(self, answer: http.client.HTTPResponse) -> bytes:
-        """Read the rest of an answer, up to `ANSWER_MAX`."""
-        try:
-            body = answer.read(ANSWER_MAX + 1)
-        except ConnectionError as error:
-            raise Disconnected(str(_no_answer(self._path, error))) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise _no_answer(self._path, error) from error
-        if len(body) > ANSWER_MAX:
-            raise Unreachable(f"the daemon at {self._path} answered with more than {ANSWER_MAX} bytes")
-        return body
-
-    def wait_forever(self) -> None:
-        """Drop the time-out: the stream that follows may be silent for hours."""
-        self._sock.settimeout(None)
-
-
-def check_socket(path: Path) -> None:
-    """Check that only we can have made this socket, as the helper does.
-
-    Raises `NotRunning` when it is not there, `UnsafePath` when others own it or could have put it there: a
-    stranger's socket would be told which credentials we have, and could answer with a token of its own.
-    """
-    for place, is_type, noun, mode in (
-        (path.parent, stat.S_ISDIR, "folder", 0o700),
-        (path, stat.S_ISSOCK, "socket", 0o600),
-    ):
-        try:
-            found = place.lstat()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise _not_running(path) from error
-        except OSError as error:
-            raise UnsafePath(f"{noun} {place}: {error.strerror}; set BROKER_SOCKET to a place of your own") from error
-        if not is_type(found.st_mode):
-            raise UnsafePath(f"{place}: must be a {noun}, not a link or another file; remove it")
-        if found.st_uid != os.geteuid():
-            raise UnsafePath(f"{noun} {place}: belongs to uid {found.st_uid}, not to you; set BROKER_SOCKET")
-        if found.st_mode & 0o077:
-            wrong = stat.S_IMODE(found.st_mode)
-            raise UnsafePath(f"{noun} {place}: open to others (mode {wrong:04o}); run: chmod {mode:o} {place}")
-
-
-def _connect(path: Path, timeout_s: float) -> socket.socket:
-    """Connect; a full accept queue (EAGAIN) is a busy daemon, so wait for it."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.settimeout(timeout_s)
-        try:
-            sock.connect(str(path))
-        except OSError as error:
-            sock.close()
-            if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
-                raise _not_running(path) from error
-            if error.errno != errno.EAGAIN or time.monotonic() > deadline:
-                raise _no_answer(path, error) from error
-            time.sleep(_RETRY_S)
-        else:
-            sock.settimeout(max(_RETRY_S, deadline - time.monotonic()))  # what the wait for the queue left
-            return sock
-
-
-def _own_peer(sock: socket.socket, path: Path) -> Peer:
-    """Name the process that listens; raise `UnsafePath` when it is not ours: somebody swapped the socket since."""
-    peer = current().peer(sock)
-    if peer.uid != os.geteuid():
-        raise UnsafePath(f"socket {path}: uid {peer.uid} listens there, not you; set BROKER_SOCKET")
-    return peer
-
-
 def document(body: bytes) -> dict[str, Any]:
     """Read an answer that is a JSON object; raise `Unreachable` where it is none."""
     try:
@@ -269,13 +166,6 @@ def _seconds(header: str | None) -> float | None:
         return None if header is None else float(header)
     except ValueError as error:
         raise Unreachable("the daemon's X-Broker-Expires-In is no number; run: broker restart") from error
-
-
-def _refusal(code: str, body: bytes) -> BrokerError:
-    """Turn an error answer back into the error that the daemon raised."""
-    lines = body.decode("utf-8", "replace").strip().splitlines()
-    message = lines[0] if lines else f"the daemon refused without a reason ({code or 'no code'})"
-    return BY_CODE.get(code, BrokerError)(message)
 
 
 def _events(stream: http.client.HTTPResponse) -> Iterator[Event]:
@@ -297,10 +187,4 @@ def _events(stream: http.client.HTTPResponse) -> Iterator[Event]:
         return
 
 
-def _not_running(path: Path) -> NotRunning:
-    return NotRunning(f"no daemon answers on {path}; start it with: broker start")
-
-
-def _no_answer(path: Path, error: Exception) -> Unreachable:
-    reason = "it took too long" if isinstance(error, TimeoutError) else (str(error) or type(error).__name__)
-    return Unreachable(f"the daemon at {path} gave no good answer ({reason}); try: broker restart")
+__all__ = ["Client", "Disconnected", "Event", "NotRunning", "Session", "Token", "document"]

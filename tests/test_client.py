@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from broker import client as client_module
+from broker import connection
 from broker.client import Client, Disconnected, NotRunning
 from broker.errors import (
     BadRequest,
@@ -182,7 +182,7 @@ def test_a_stranger_behind_our_socket_is_told_nothing(
         def peer(self, _connection: socket.socket) -> Peer:
             return Peer(uid=os.geteuid() + 1, pid=1)
 
-    monkeypatch.setattr(client_module, "current", Platform)
+    monkeypatch.setattr(connection, "current", Platform)
     with pytest.raises(UnsafePath, match="listens there, not you"):
         Client(path).status()
     assert not control.asks
@@ -227,7 +227,7 @@ def test_no_answer_makes_it_stumble(path: Path, answer: bytes) -> None:
 
 def test_an_endless_answer_is_cut_off(control: Script, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It cannot fill our memory."""
-    monkeypatch.setattr(client_module, "ANSWER_MAX", 1000)
+    monkeypatch.setattr(connection, "ANSWER_MAX", 1000)
     control.raw["/v1/status"] = b"x" * 1001
     with pytest.raises(Unreachable, match="more than 1000 bytes"):
         Client(path).status()
