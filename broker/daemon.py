@@ -24,6 +24,7 @@ from broker.endpoints import listener as listening
 from broker.endpoints.connections import IDLE_MAX_S, Connections
 from broker.endpoints.control import create_app
 from broker.endpoints.middleware import CONNECTIONS
+from broker.endpoints.turning_away import turn_away
 from broker.errors import BrokerError, ConfigError
 from broker.integrations import installed_helper
 from broker.integrations.notify import keep_notifying, notify, watchdog_interval_s
@@ -51,11 +52,20 @@ def run(config_path: Path) -> int:
     os.umask(0o077)
     system = platform.current()
     system.harden()
+    listener = listening.passed_socket()
+    try:
+        return _serve(config_path, system, listener)
+    except BrokerError as error:
+        if listener is not None:
+            turn_away(listener, error)  # else their asks would have the service manager start us again at once
+        raise
+
+
+def _serve(config_path: Path, system: platform.Platform, listener: socket.socket | None) -> int:
     settings = config.read(config_path, TYPES)
     _set_up_log(settings.daemon.log_level)
     _raise_descriptor_limit()
     locks.take(paths.state_dir(), locks.STATE)
-    listener = listening.passed_socket()
     path = Path(listener.getsockname()) if listener is not None else paths.socket_path()
     lock = locks.take(path.parent, locks.SOCKET)
     store = EncryptedStore(paths.state_dir(), settings.daemon.persist)

@@ -24,8 +24,8 @@ def turn_away(listener: socket.socket, error: BrokerError) -> None:
     """Answer everyone who waits on `listener` with `error`. Never raises."""
     answer = _answer(_CONFIG if isinstance(error, ConfigError) else str(error))
     deadline = time.monotonic() + _WITHIN_S
-    listener.settimeout(0)
     with suppress(OSError):  # nobody waits any more
+        listener.settimeout(0)
         while time.monotonic() < deadline:
             connection, _ = listener.accept()
             with connection, suppress(OSError):
