@@ -63,7 +63,10 @@ def read(path: Path) -> TextFile:
         if not stat.S_ISREG(found.st_mode):
             raise FileProblem(f"{path}: must be a regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return TextFile(path, target, file.read(SIZE_MAX + 1).decode(), found)
+            content = file.read(SIZE_MAX + 1)
+        if len(content) > SIZE_MAX:
+            raise FileProblem(f"{path}: larger than 1 MiB, so it is hardly a settings file")
+        return TextFile(path, target, content.decode(), found)
     except UnicodeDecodeError:
         raise FileProblem(f"{path}: not UTF-8; save it as UTF-8") from None
     except OSError as error:
@@ -76,8 +79,6 @@ def check_replaceable(file: TextFile) -> None:
     """Find out, before anything is changed, whether `replace` may and can. Raises `FileProblem`."""
     quoted = shlex.quote(str(file.target))
     if file.found is not None:
-        if file.found.st_size > SIZE_MAX:
-            raise FileProblem(f"{file.path}: larger than 1 MiB, so it is hardly a settings file")
         if file.found.st_uid != os.geteuid():
             raise FileProblem(f"{file.path}: belongs to uid {file.found.st_uid}, not to you, and would become yours")
         # A new file could take its place all the same, but who made it read-only meant it.

@@ -180,7 +180,7 @@ def test_a_dry_run_changes_nothing(setup: Setup, file: Path, folder: Path, contr
     said = setup(f"--credential work --base-url {URL} --dry-run")
     assert said.code == 0
     assert said.out.endswith("nothing was changed (--dry-run)\n")
-    assert f'+audience = ["{URL}"]' in said.out
+    assert f"[credentials.work] is released for {URL} (audience)" in said.out
     assert not file.exists()
     assert not (folder / "state").exists()
     assert (folder / "config.toml").read_text() == CONFIG
@@ -450,22 +450,24 @@ def test_what_would_win_over_the_helper_is_warned_of(
 def test_a_destination_that_the_guard_would_refuse_is_warned_of(
     setup: Setup, file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, control: Script
 ) -> None:
-    """With the option that mends it; plain http beyond this machine is named too."""
+    """In the guard's own words; plain http beyond this machine is named too."""
     write(file, '{"env": {"ANTHROPIC_BASE_URL": "https://elsewhere.example"}}')
     said = setup("--credential work")
-    assert "work is not released for that; name the right place: --base-url URL" in said.err
+    assert f"the audience guard would give no key out: {file}: env.ANTHROPIC_BASE_URL" in said.err
     said = setup("--credential work --base-url http://llm.example --yes")
     assert "requests go over http" in said.err
+    assert "audience guard" not in said.err
     write(file, "{}")
-    assert "where Claude Code itself says" in setup("--credential work").err
+    assert "no setting names ANTHROPIC_BASE_URL" in setup("--credential work").err
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:1")
-    assert "where your environment says" in setup("--credential work").err
+    assert "http://127.0.0.1:1, which is outside this credential's audience" in setup("--credential work").err
 
 
 def test_settings_that_the_guard_cannot_read_are_warned_of(setup: Setup, file: Path, control: Script) -> None:
     """Such as a key that is there twice: Claude Code and the guard might read it in two ways."""
     write(file, '{"x": 1, "x": 2}')
-    assert "gives no key out until that is mended" in setup("--credential work").err
+    assert "make it a plain JSON file" in setup("--credential work").err
+    assert "make it a plain JSON file" in setup("--credential work --scope local").err
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -22,16 +23,20 @@ _ENV: Final[Keys] = ("env",)
 
 @dataclass(frozen=True, slots=True)
 class ConfigPlan:
-    """What becomes of our own config: its text, and the URLs (`released`) that a credential may be given out for."""
+    """What becomes of our own config: its text, and the URLs (`released`) that a credential may be given out for.
+
+    `says` tells the person in whole lines; a diff could show what else stands on the line.
+    """
 
     file: TextFile
     after: str
-    released: tuple[tuple[str, str], ...] = ()
+    released: tuple[tuple[str, str], ...]
+    says: str
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that one setup changes. `shown`: a unified diff in which only our own values can be read."""
+    """Everything that one setup changes. `shown`: it, as a unified diff in which only our own values can be read."""
 
     file: TextFile
     after: str
@@ -56,6 +61,7 @@ class Undo:
     config: TextFile | None
     config_before: str | None
     record_path: Path
+    made_folder: bool
     left: tuple[str, ...]
 
     def describe(self) -> list[str]:
@@ -88,10 +94,11 @@ def make(file: TextFile, wanted: Mapping[Keys, str], config: ConfigPlan | None, 
         shown = _diff(_masked(text, now, wanted), wanted, str(file.path))
     except document.NotEditable as problem:
         raise ConfigError([f"{file.path}: {problem}; nothing was changed"]) from None
-    textfile.check_replaceable(file)
+    if after != file.text:
+        textfile.check_replaceable(file)
     if config is not None:
         textfile.check_replaceable(config.file)
-        shown += _lines(config.file.text or "", config.after, str(config.file.path), around=0)
+        shown += config.says
     return Plan(file, after, config, _record(old, file, after, changes, config), path, shown, _replaced(now, wanted))
 
 
@@ -129,7 +136,7 @@ def plan_undo(file: TextFile, state: Path) -> Undo | None:
     for changed, text in ((file, before), (config, config_before)):
         if changed is not None and changed.text != text:
             textfile.check_replaceable(changed)
-    return Undo(file, before, config, config_before, path, tuple(left))
+    return Undo(file, before, config, config_before, path, old.made_folder, tuple(left))
 
 
 def apply_undo(undo: Undo, config_changed: Callable[[], None]) -> None:
@@ -137,6 +144,9 @@ def apply_undo(undo: Undo, config_changed: Callable[[], None]) -> None:
     with textfile.only_one(private_folder(undo.record_path.parent)):
         if undo.file.text != undo.before:
             textfile.replace(undo.file, undo.before)
+        if undo.made_folder and undo.before is None:
+            with suppress(OSError):  # it is gone, or somebody keeps other things in it
+                undo.file.target.parent.rmdir()
         if undo.config is not None and undo.config.text != undo.config_before:
             textfile.replace(undo.config, undo.config_before)
             config_changed()
@@ -165,14 +175,19 @@ def _record(
     old: Record | None, file: TextFile, after: str, changes: Iterable[Change], config: ConfigPlan | None
 ) -> Record:
     """Describe this setup, and an older one with it: undo goes back to before the first."""
+    made_folder = not file.target.parent.exists()
     if old is None:
         edit_ = None if config is None else Edit(str(config.file.path), config.file.text, config.after)
         released = () if config is None else config.released
-        return Record(Edit(str(file.path), file.text, after), tuple(changes), edit_, released)
+        return Record(Edit(str(file.path), file.text, after), tuple(changes), edit_, released, made_folder)
     before, _ = record.undone_settings(old, file)
     released = tuple(dict.fromkeys((*old.released, *(config.released if config else ()))))
     return Record(
-        Edit(str(file.path), before, after), record.merged(old.changes, changes), _config_edit(old, config), released
+        Edit(str(file.path), before, after),
+        record.merged(old.changes, changes),
+        _config_edit(old, config),
+        released,
+        old.made_folder or made_folder,
     )
 
 
@@ -211,12 +226,8 @@ def _masked(text: str, now: Mapping[str, object], wanted: Mapping[Keys, str]) ->
 
 
 def _diff(masked: str, wanted: Mapping[Keys, str], name: str) -> str:
-    return _lines(masked, _with(masked, wanted), name, around=2)
-
-
-def _lines(before: str, after: str, name: str, *, around: int) -> str:
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), name, name, lineterm="", n=around)
-    return "".join(f"{line}\n" for line in lines)
+    before, after = masked.splitlines(), _with(masked, wanted).splitlines()
+    return "".join(f"{line}\n" for line in difflib.unified_diff(before, after, name, name, lineterm="", n=2))
 
 
 __all__ = ["ConfigPlan", "Plan", "Undo", "apply", "apply_undo", "find", "make", "plan_undo"]

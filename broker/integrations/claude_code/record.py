@@ -48,12 +48,16 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One settings file that was set up. `released`: the URLs that were added to a credential's audience."""
+    """One settings file that was set up. `released`: the URLs that were added to a credential's audience.
+
+    `made_folder`: the settings had none before.
+    """
 
     settings: Edit
     changes: tuple[Change, ...]
     config: Edit | None
     released: tuple[tuple[str, str], ...]
+    made_folder: bool
     version: int = VERSION
 
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from broker import audience
+from broker.audience import covers, default
 from broker.config import CredentialConfig, edit, parse
 from broker.config.file import read_text
 from broker.config.syntax import load
@@ -27,6 +27,9 @@ FIRST_NAME: Final = "anthropic"
 TTL_DEFAULT_S: Final = 300.0
 """Claude Code's own default; right for a key without expiry, and for one whose lifetime nobody has seen yet."""
 
+_LOCAL: Final = '{0}: [credentials.{1}] is added, source = "local": the broker\'s own encrypted store\n'
+_AUDIENCE: Final = "{0}: [credentials.{1}] is released for {2} (audience)\n"
+
 
 @dataclass(frozen=True, slots=True)
 class Release:
@@ -40,9 +43,10 @@ class Release:
     is_new: bool
     lost: tuple[str, ...]
 
-    def goes_to(self, url: str) -> bool:
-        """Whether the credential may go there."""
-        return audience.covers(_audience(self.credential), url)
+    @property
+    def audience(self) -> tuple[str, ...]:
+        """The base URLs that the credential may go to."""
+        return _audience(self.credential)
 
     def ttl_s(self, lifetime_s: float | None) -> float:
         """Choose the TTL for tokens of this lifetime: half of it, or less where that leaves no room to renew."""
@@ -62,41 +66,36 @@ def find(path: Path, types: Mapping[str, SourceType], name: str | None, base_url
     file = textfile.read(path)
     if file.text is not None:
         read_text(path)  # for its checks: who may write this file decides where keys go
-    text = file.text or ""
-    served = _name(load(text, path), path, name)
-    is_new = served not in load(text, path).get("credentials", {})
-    if is_new:
-        text = edit.add_local(text, path, served)
+    served, is_new = _served(file.text or "", path, types, name)
+    text = edit.add_local(file.text or "", path, served) if is_new else file.text or ""
     credential = parse(text, path, types).credentials[served]
-    lost: tuple[str, ...] = ()
-    released: tuple[tuple[str, str], ...] = ()
-    if base_url is not None and not audience.covers(_audience(credential), base_url):
-        lost = () if credential.audience else _audience(credential)
-        released = ((served, base_url),)
-        text = edit.add_audience(text, path, served, base_url)
-        credential = parse(text, path, types).credentials[served]
-    plan = ConfigPlan(file, text, released) if text != (file.text or "") else None
-    return Release(credential, plan, is_new, lost)
+    if base_url is None or covers(_audience(credential), base_url):
+        plan = ConfigPlan(file, text, (), _LOCAL.format(path, served)) if is_new else None
+        return Release(credential, plan, is_new, ())
+    lost = () if credential.audience else _audience(credential)
+    text = edit.add_audience(text, path, served, base_url)
+    says = (_LOCAL.format(path, served) if is_new else "") + _AUDIENCE.format(path, served, base_url)
+    plan = ConfigPlan(file, text, ((served, base_url),), says)
+    return Release(parse(text, path, types).credentials[served], plan, is_new, lost)
 
 
-def _name(config: Mapping[str, Any], path: Path, name: str | None) -> str:
-    known = config.get("credentials", {})
-    known = known if isinstance(known, dict) else {}
-    if name is None:
-        default = config.get("default")
-        if isinstance(default, str):
-            return default
-        if len(known) > 1:
-            raise BadRequest(
-                f"{path} has several credentials and no default; say which: --credential {'|'.join(known)}"
-            )
-        return next(iter(known), FIRST_NAME)
-    if not NAME.fullmatch(name):
+def _served(text: str, path: Path, types: Mapping[str, SourceType], name: str | None) -> tuple[str, bool]:
+    """Choose the credential; tell whether it has to be added to the config."""
+    if name is not None and not NAME.fullmatch(name):
         raise BadRequest("--credential: a name is letters, digits and . _ - (at most 64, no . _ - first)")
-    if name not in known and (meant := near(name, known)):
+    if not load(text, path).get("credentials"):
+        return name or FIRST_NAME, True
+    config = parse(text, path, types)
+    if name is None:
+        if config.default is None:
+            names = "|".join(config.credentials)
+            raise BadRequest(f"{path} has several credentials and no default; say which: --credential {names}")
+        return config.default, False
+    if name not in config.credentials and (meant := near(name, config.credentials)):
+        # Rather a slip than the wish for another credential.
         raise UnknownCredential(f"{path}: no credential is named {name}{meant}")
-    return name
+    return name, name not in config.credentials
 
 
 def _audience(credential: CredentialConfig) -> tuple[str, ...]:
-    return credential.audience or audience.default(Kind.API_KEY)
+    return credential.audience or default(Kind.API_KEY)
