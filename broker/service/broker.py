@@ -18,8 +18,9 @@ from broker.model import Kind
 from broker.platform.interface import Peer, Platform
 from broker.service.ancestors import Ancestors, Lineage
 from broker.service.entries import Entries, Entry
-from broker.service.events import Bus, Event
+from broker.service.events import Bus, Event, Who
 from broker.service.guard import Guard
+from broker.service.journal import Journal, Record, who_is
 from broker.service.keeper import Keeper
 from broker.service.safe import Safe
 from broker.service.secrets import Lending, LentSecrets, StoredSecrets
@@ -66,6 +67,7 @@ class Broker:
         *,
         boot: str | None = None,
         guard: Guard | None = None,
+        record: Record | None = None,
     ) -> None:
         self.bus = Bus()
         self.clock = clock
@@ -74,6 +76,9 @@ class Broker:
         self._platform = platform
         self._ancestors = Ancestors(platform)
         self._guard = guard
+        self._journal = Journal(clock, record) if record is not None else None
+        if self._journal is not None:
+            self.bus.attach(self._journal.hear)
         self._entries = Entries(
             clock=clock,
             publish=self.bus.publish,
@@ -97,13 +102,16 @@ class Broker:
         deadline_s -= await self.safe.ready(deadline_s)
         self.safe.check()
         began = self.clock.now().mono
-        session = await self._admit(caller, entry)
+        session, who = await self._admit(caller, entry)
         deadline_s -= self.clock.now().mono - began
         self.safe.used()
         held = await keeper.ask(ttl_s, deadline_s, session)
         remaining_s = held.remaining_s(self.clock.now())
         expires_in_s = None if held.issued.expires_at is None else max(0, int(remaining_s))
-        return Served(keeper.name, held, expires_in_s, keeper.fingerprint(held))
+        fingerprint = keeper.fingerprint(held)
+        if self._journal is not None:
+            self._journal.served(keeper.name, fingerprint, expires_in_s, who)
+        return Served(keeper.name, held, expires_in_s, fingerprint)
 
     def keeper(self, name: str | None) -> Keeper:
         """Find a credential; raise `BadRequest` where none is meant, `UnknownCredential` where there is none."""
@@ -154,17 +162,21 @@ class Broker:
             if entry.record == name:
                 entry.keeper.replaced()
 
-    async def _admit(self, caller: Caller, entry: Entry) -> Session | None:
-        """Ask the guard; return the session whose helper this certainly is. Raises `Refused`."""
+    async def _admit(self, caller: Caller, entry: Entry) -> tuple[Session | None, Who]:
+        """Ask the guard; return the session whose helper this certainly is, and who asks. Raises `Refused`."""
+        who = Who(caller.peer.pid, "")
         try:
             with self._ancestors.of(caller.peer.pid) as lineage:
+                session = self._session(caller, lineage)
+                who = who_is(caller.peer, lineage, session)
                 if self._guard is not None:
                     held = entry.keeper.life.held
                     kind = held.issued.kind if held is not None else Kind.API_KEY
                     await self._guard.check(lineage, caller.told, entry.config.audience, kind)
-                return self._session(caller, lineage) if self.config.daemon.infer_rejection else None
+                return session if self.config.daemon.infer_rejection else None, who
         except Refused as refused:
-            self.bus.publish(Event("refused", entry.keeper.name, self.clock.now().wall, reason=str(refused)))
+            now = self.clock.now().wall
+            self.bus.publish(Event("refused", entry.keeper.name, now, reason=str(refused), who=who))
             raise
 
     def _session(self, caller: Caller, lineage: Lineage) -> Session | None:

@@ -3,12 +3,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 QUEUE_MAX: Final = 256
+
+
+class Role(StrEnum):
+    """What a caller is to Claude Code."""
+
+    HELPER = "helper"
+    """Certainly its `apiKeyHelper`, or a status line of the same form."""
+
+    CHILD = "child"
+    """Below it in another way: a tool, a hook."""
+
+    OTHER = "other"
+    """Nothing of Claude Code's: a person's command, a service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """The process behind an event. `session` is the pid of its Claude Code, None where there is none above it.
+
+    `pid` is 0 and `program` empty where the kernel does not name it. `within` is not for people: it keeps one pid's
+    owners apart (the start of the session), or tells which terminal or service a caller without one runs in.
+    """
+
+    pid: int
+    program: str
+    session: int | None = None
+    role: Role = Role.OTHER
+    within: int = 0
+
+    @property
+    def recipient(self) -> tuple[str, int | None, int, Role]:
+        """Tell apart whom a token goes to: not the process, which is a new one at every ask."""
+        return self.program, self.session, self.within, self.role
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +55,7 @@ class Event:
     fingerprint: str | None = None
     expires_in_s: int | None = None
     reason: str | None = None
+    who: Who | None = None
 
 
 class Bus:
@@ -28,9 +63,12 @@ class Bus:
 
     def __init__(self) -> None:
         self._listeners: set[asyncio.Queue[Event | None]] = set()
+        self._hearers: list[Callable[[Event], None]] = []
 
     def publish(self, event: Event) -> None:
         """Tell everybody; the oldest event of a full queue makes room."""
+        for hear in self._hearers:
+            hear(event)
         for queue in self._listeners:
             _put(queue, event)
 
@@ -38,6 +76,10 @@ class Bus:
         """Tell every listener that there is no more to come (None)."""
         for queue in self._listeners:
             _put(queue, None)
+
+    def attach(self, hear: Callable[[Event], None]) -> None:
+        """Have `hear` called with every event from now on, at once; it returns at once and never raises."""
+        self._hearers.append(hear)
 
     @contextmanager
     def listen(self) -> Iterator[asyncio.Queue[Event | None]]:
