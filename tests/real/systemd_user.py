@@ -94,9 +94,9 @@ class UserManager:
         """Name the daemon's process, as seen inside; "0" when there is none."""
         return self.show("MainPID")
 
-    def show(self, name: str) -> str:
-        """Return one property of the daemon's unit."""
-        return self.systemctl("show", f"--property={name}", "--value", "broker.service")
+    def show(self, name: str, unit: str = "broker.service") -> str:
+        """Return one property of the daemon's unit, or of another."""
+        return self.systemctl("show", f"--property={name}", "--value", unit)
 
 
 def give(folder: Path) -> None:

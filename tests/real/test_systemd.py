@@ -13,7 +13,7 @@ import pytest
 
 from tests.real.claude import Answer, Claude
 from tests.real.conftest import Developer, Need, minting_config
-from tests.real.installed import HELPER, Place
+from tests.real.installed import BROKER, HELPER, Place
 from tests.real.process import DEADLINE_S, wait_until
 from tests.real.systemd_user import UserManager, give, missing, user_manager
 from tests.real.upstream import ANSWER, Upstream
@@ -105,14 +105,31 @@ def test_no_helper_fails_over_twenty_restarts_under_load(manager: UserManager) -
     assert failures == [""] * CALLERS
 
 
-@pytest.mark.slow
-def test_a_broken_config_does_not_start_the_daemon_for_ever(manager: UserManager) -> None:
-    """The waiting ask would start it again and again: systemd gives up, and says why, instead of burning the CPU."""
+def test_a_broken_config_is_told_at_once_and_costs_one_start(manager: UserManager) -> None:
+    """The ask that waits in the socket is answered: left there, systemd would start the daemon again and again."""
+    good = manager.config.read_text()
     manager.config.write_text("default = \n")
-    helper = manager.run("env", "BROKER_TIMEOUT_MS=500", str(HELPER), "work")
-    assert helper.returncode != 0
-    assert helper.stdout == ""
-    wait_until(lambda: "failed" in manager.run("systemctl", "--user", "is-active", "broker.socket").stdout, "given up")
+    helper = manager.run(str(HELPER), "work")
+    assert (helper.returncode, helper.stdout) == (69, "")
+    assert "the config is wrong, so no daemon can start; see: broker config check" in helper.stderr
+    assert manager.show("NRestarts") == "0"
+    manager.config.write_text(good)
+    assert manager.run(str(HELPER), "work").stdout == "fake-token-1\n"
+
+
+def test_units_that_systemd_gave_up_work_again_as_soon_as_the_cause_is_mended(manager: UserManager) -> None:
+    """Enough failing starts in a row, and it refuses more; the next helper has it begin anew all the same."""
+    good = manager.config.read_text()
+    manager.config.write_text("default = \n")
+    manager.drop_in("impatient.conf", "[Unit]\nStartLimitBurst=2\n")
+    for _ in range(3):
+        assert manager.run("env", "BROKER_AUTOSTART=0", str(HELPER), "work").stdout == ""
+    wait_until(lambda: manager.show("Result", "broker.socket") == "service-start-limit-hit", "given up")
+    refused = manager.run(str(BROKER), "start")
+    assert refused.returncode == 78
+    assert refused.stderr == "broker: the daemon refused its config; see: broker config check\n"
+    manager.config.write_text(good)
+    assert manager.run(str(HELPER), "work").stdout == "fake-token-1\n"
 
 
 def test_a_daemon_that_hangs_is_replaced(manager: UserManager) -> None:
