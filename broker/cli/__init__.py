@@ -21,19 +21,24 @@ from broker import __version__
 from broker.errors import BrokerError
 
 COMMANDS: Final = {
+    "allow": "trust",
     "completion": "completion",
     "config": "config",
     "demo": "demo",
+    "deny": "trust",
     "exec": "credentials",
     "export": "credentials",
+    "lock": "lock",
     "refresh": "credentials",
     "restart": "lifecycle",
     "run": "run",
+    "secret": "secret",
     "setup": "setup",
     "start": "lifecycle",
     "status": "status",
     "stop": "lifecycle",
     "token": "credentials",
+    "unlock": "lock",
 }
 """Each command, and the module in this folder that holds it as `NAME_command` (`-` as `_`)."""
 

@@ -70,6 +70,14 @@ def read(path: Path, types: Types, env: Mapping[str, str] = os.environ) -> Confi
     return parse(read_text(path), path, types, env)
 
 
+def read_daemon(path: Path, env: Mapping[str, str] = os.environ) -> DaemonConfig:
+    """Read the `[daemon]` table alone; a config that is not there yet has the defaults.
+
+    For a command that must work before the rest is right. Raises `ConfigError` with what is wrong with this table.
+    """
+    return _Parser(path, {}, env).only_daemon(load(read_text(path), path)) if os.path.lexists(path) else DaemonConfig()
+
+
 def parse(text: str, path: Path, types: Types, env: Mapping[str, str] = os.environ) -> Config:
     """Check a config's text; `path` is for the messages. Raises `ConfigError` with every problem."""
     return _Parser(path, types, env).config(load(text, path))
@@ -96,6 +104,12 @@ class _Parser:
         if self._reader.problems:
             raise ConfigError(self._reader.problems)
         return Config(self._path, default, sources, credentials, daemon)
+
+    def only_daemon(self, top: Table) -> DaemonConfig:
+        daemon = self._daemon(self._section(top, "daemon"))
+        if self._reader.problems:
+            raise ConfigError(self._reader.problems)
+        return daemon
 
     def _section(self, top: Table, key: str) -> Table:
         section = top.get(key, {})

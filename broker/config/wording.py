@@ -25,7 +25,7 @@ _TYPE_NAMES: Final = {
 
 KEEP_SECRETS_OUT: Final = (
     "a secret is never text in the config; name where it lives: a credential with"
-    ' source = "keyring", "env", "file" or "command"'
+    ' source = "local" (store it by: broker secret set NAME), "keyring", "env", "file" or "command"'
 )
 
 

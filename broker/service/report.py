@@ -60,5 +60,5 @@ def timestamp(epoch_s: float | None) -> str | None:
 
 
 def _next_refresh(keeper: Keeper, now: Now) -> float | None:
-    due = keeper.life.wake_at(now)
+    due = None if keeper.locked else keeper.life.wake_at(now)
     return None if due is None else now.wall + max(0.0, due - now.mono)

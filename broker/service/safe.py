@@ -173,6 +173,9 @@ class Safe:
         for keeper in self._entries.keepers:
             keeper.fingerprint_key = key
             keeper.restore()
+        for entry in self._entries.by_name.values():
+            if entry.record is not None:
+                entry.keeper.inputs_changed()  # it may have been asked for while the store was closed
         self._sweep()
 
     def _sweep(self) -> None:

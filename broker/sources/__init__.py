@@ -8,8 +8,9 @@ from broker.sources.env import ENV
 from broker.sources.file import FILE
 from broker.sources.interface import DEFAULT_TIMEOUT_S, Fetcher, Source, SourceType
 from broker.sources.keyring import KEYRING
+from broker.sources.local import LOCAL
 
-TYPES: Final[dict[str, SourceType]] = {type_.name: type_ for type_ in (KEYRING, ENV, FILE, COMMAND, DEMO)}
+TYPES: Final[dict[str, SourceType]] = {type_.name: type_ for type_ in (KEYRING, ENV, FILE, LOCAL, COMMAND, DEMO)}
 """The source types by the name that `type = "..."` gives."""
 
 __all__ = ["DEFAULT_TIMEOUT_S", "TYPES", "Fetcher", "Source", "SourceType"]

@@ -1,0 +1,92 @@
+"""`broker secret set`, `list`, `delete`: the encrypted store behind `source = "local"`."""
+
+from __future__ import annotations
+
+import json
+from difflib import get_close_matches
+
+import click
+from click.shell_completion import CompletionItem
+
+from broker import paths
+from broker.cli import hidden
+from broker.cli.arguments import examples
+from broker.client import Client
+from broker.errors import BadRequest, BrokerError, UnknownCredential
+from broker.secret import Secret
+from broker.stored import Stored
+
+_COMPLETION_S = 1.0
+
+
+class _SecretName(click.types.StringParamType):
+    """The name of a stored secret; completes to those that the running daemon has."""
+
+    name = "secret"
+
+    def shell_complete(self, _ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Ask the daemon, if one runs; a completion starts nothing and asks for no passphrase."""
+        try:
+            names = Client(paths.socket_path(), timeout_s=_COMPLETION_S).secrets()
+        except BrokerError:
+            return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+_NAME = click.argument("name", type=_SecretName())
+
+
+@click.group("secret", epilog=examples("broker secret set work", "broker secret list"))
+def secret_command() -> None:
+    """Store secrets, encrypted, for credentials with source = "local"."""
+
+
+@secret_command.command(
+    "set",
+    context_settings={"allow_extra_args": True},
+    epilog=examples("broker secret set work", "pass show anthropic | broker secret set work"),
+)
+@_NAME
+@click.pass_context
+def set_(ctx: click.Context, name: str) -> None:
+    """Store a secret as NAME, in place of the one before.
+
+    The value is asked for without echo, or read from stdin, where one newline at its end is dropped. A running daemon
+    hands out the new value from then on.
+    """
+    if ctx.args:  # not quoted: it is the secret, most likely
+        raise BadRequest(
+            "the value does not belong on the command line, where other programs and your shell's history see it;"
+            " leave it out and type it when asked. If it was a real one, replace it"
+        )
+    _stored().put(name, hidden.ask(f"Value of {name}"))
+    click.echo(f"stored {name}")
+
+
+@secret_command.command("list", epilog=examples("broker secret list", "broker secret list --json"))
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+def list_(*, as_json: bool) -> None:
+    """Print the names of the stored secrets, never their values."""
+    names = _stored().names()
+    click.echo(json.dumps({"secrets": names}, indent=2) if as_json else "\n".join(names), nl=as_json or bool(names))
+
+
+@secret_command.command("delete", epilog=examples("broker secret delete work"))
+@_NAME
+def delete(name: str) -> None:
+    """Remove the secret NAME for good."""
+    stored = _stored()
+    if not stored.delete(name):
+        near = get_close_matches(name, stored.names(), n=1)
+        raise UnknownCredential(
+            f"no secret is stored as {name!r:.80}; {f'did you mean {near[0]}?' if near else 'see: broker secret list'}"
+        )
+    click.echo(f"deleted {name}")
+
+
+def _stored() -> Stored:
+    return Stored(Client(paths.socket_path()), paths.config_path(), _passphrase)
+
+
+def _passphrase(new: bool) -> Secret:  # noqa: FBT001  # what `Stored` gives
+    return hidden.passphrase(new=new)
