@@ -32,6 +32,8 @@ _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 _OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 """Opening must not wait: for the other end of a FIFO, say, that a project has put there."""
 
+_BY_HAND: Final = "broker allow accepts what it leads to now"
+
 Mark = tuple[int, ...] | None
 """What tells one state of a file from another, its mode first; None where there is none, (0, errno) where it is hidden."""
 
@@ -78,6 +80,14 @@ def look(place: Place, pins_path: str, mounts: Mounts | None = None) -> Looked:
     return Looked(Found(files, allowed), tuple(eye.sights.values()), trouble, pins_trouble, local)
 
 
+def text_of(path: str) -> str:
+    """Read a settings file for a person's eyes; what cannot be read is said in its place."""
+    content = _Eye().content(path, follow=True)
+    if content is None:
+        return "(it is gone)"
+    return f"(it {content})" if isinstance(content, str) else content.decode(errors="replace")
+
+
 class _Eye:
     """One look: notes everything that it sees."""
 
@@ -120,7 +130,7 @@ class _Eye:
 
     def pins(self, path: str) -> tuple[frozenset[pins.Pin], str | None]:
         """Read what a person allowed."""
-        content = self._content(path, follow=False, limit=pins.SIZE_MAX)
+        content = self.content(path, follow=False, limit=pins.SIZE_MAX)
         if content is None:
             return frozenset(), None
         if isinstance(content, str):
@@ -146,11 +156,11 @@ class _Eye:
         mark = self.sights[dot_git, False].mark
         if mark is None or not stat.S_ISREG(mark[0]):
             return None
-        pointer = self._content(dot_git, follow=False, limit=_POINTER_MAX)
+        pointer = self.content(dot_git, follow=False, limit=_POINTER_MAX)
         folder = git_folder(root, pointer) if isinstance(pointer, bytes) else None
         if not isinstance(pointer, bytes) or folder is None:
             return None
-        common = self._content(posixpath.join(folder, "commondir"), follow=False, limit=_POINTER_MAX)
+        common = self.content(posixpath.join(folder, "commondir"), follow=False, limit=_POINTER_MAX)
         return main_checkout(root, pointer, common) if isinstance(common, bytes) else None
 
     def _managed(self) -> list[str]:
@@ -171,10 +181,10 @@ class _Eye:
         if mark is None:
             return None
         if stat.S_ISLNK(mark[0]):
-            return self._linked(path, f"is behind a symbolic link, {folder}", allowed)
+            return self._linked(path, f"is behind a symbolic link, {folder} ({_BY_HAND})", allowed)
         mark = self._note(path, follow=False, whole=True)
         if mark is not None and stat.S_ISLNK(mark[0]):
-            return self._linked(path, "is a symbolic link", allowed)
+            return self._linked(path, f"is a symbolic link ({_BY_HAND})", allowed)
         return self._read(path, Scope.PROJECT)
 
     def _linked(self, path: str, problem: str, allowed: Pins) -> SettingsFile | None:
@@ -185,14 +195,14 @@ class _Eye:
         return SettingsFile(path, Scope.PROJECT, None, problem, found.sha256)
 
     def _read(self, path: str, scope: Scope, *, follow: bool | None = None) -> SettingsFile | None:
-        content = self._content(path, follow=scope is not Scope.PROJECT if follow is None else follow)
+        content = self.content(path, follow=scope is not Scope.PROJECT if follow is None else follow)
         if content is None:
             return None
         if isinstance(content, str):
             return SettingsFile.unreadable(path, scope, content)
         return SettingsFile.read(path, scope, content)
 
-    def _content(self, path: str, *, follow: bool, limit: int = SIZE_MAX) -> bytes | str | None:
+    def content(self, path: str, *, follow: bool, limit: int = SIZE_MAX) -> bytes | str | None:
         """Read a file that does not change meanwhile; else say why not, in words that follow the path."""
         if follow:
             self._links.add(path)

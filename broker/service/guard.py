@@ -6,9 +6,6 @@ token would go"). What helper, kernel and files say comes together here; `engine
 
 from __future__ import annotations
 
-import os
-import pwd
-from collections.abc import Mapping
 from typing import Final
 
 from broker.engine import policy
@@ -16,7 +13,7 @@ from broker.engine.destination import Refused as RefusedVerdict
 from broker.engine.destination import Verdict
 from broker.engine.policy import Shown, Surroundings, Told
 from broker.errors import Refused
-from broker.integrations import claude_settings
+from broker.integrations.project import own_home
 from broker.model import Kind
 from broker.platform.interface import Platform
 from broker.service.ancestors import Lineage
@@ -63,24 +60,6 @@ class Guard:
         return Shown(
             pid, self._platform.folder(pid), self._platform.environment(pid), tuple(self._platform.arguments(pid))
         )
-
-
-def preview(
-    folder: str, environment: Mapping[str, str], audience: tuple[str, ...], kind: Kind, pins_path: str
-) -> Verdict:
-    """Say what the guard would say of a Claude Code started in `folder` with these variables. May block."""
-    # No process is there yet: pid 0 stands for it.
-    raw = "".join(f"{name}={value}\0" for name, value in environment.items()).encode(errors="surrogateescape")
-    around = policy.surroundings(None, None, Shown(0, folder, raw), own_home())
-    looked = claude_settings.look(around.place, pins_path)
-    if looked.trouble is not None:
-        return RefusedVerdict(folder, "", looked.trouble)
-    return policy.verdict(around, looked.found, audience, kind)
-
-
-def own_home() -> str:
-    """Return the home folder of this process's user."""
-    return os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir
 
 
 def _raise(verdict: Verdict) -> None:

@@ -6,13 +6,13 @@ allows nothing.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable
-from collections.abc import Set as AbstractSet
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ Pin = tuple[str, str]
 
 NAME: Final = "allowed.json"
 SIZE_MAX: Final = 1 << 20
+_LOCK: Final = "allowed.lock"
 _VERSION: Final = 1
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -62,16 +63,20 @@ def read(folder: Path) -> frozenset[Pin]:
         raise StorageError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def write(folder: Path, pins: AbstractSet[Pin]) -> None:
-    """Replace the pins in the state folder (0600): all or nothing, power loss included. Raises `StorageError`."""
-    entries = [{"path": path, "sha256": sha256} for path, sha256 in sorted(pins)]
-    content = json.dumps({"version": _VERSION, "allowed": entries}, indent=1).encode() + b"\n"
-    if len(content) > SIZE_MAX:
-        raise StorageError(
-            f"{folder / NAME}: would be larger than 1 MiB; run: broker deny PATH for what is of no use any more"
-        )
+def change(
+    folder: Path, *, add: Iterable[Pin] = (), remove: Callable[[Pin], bool] = lambda _pin: False
+) -> frozenset[Pin]:
+    """Replace the pins in the state folder (0600): all or nothing, power loss included; return the ones there are now.
+
+    Raises `StorageError`, `UnsafePath`.
+    """
     try:
-        _replace(private_folder(folder) / NAME, content)
+        with _alone(private_folder(folder)):
+            before = read(folder)
+            after = frozenset(pin for pin in before if not remove(pin)) | frozenset(add)
+            if after != before:
+                _replace(folder / NAME, _written(folder / NAME, after))
+            return after
     except OSError as error:
         raise StorageError(f"{folder / NAME}: cannot be written: {error.strerror}") from error
 
@@ -81,10 +86,28 @@ def broken(path: Path | str, reason: str) -> str:
     return f"{path}: {reason}, so no project is allowed; remove it, then run: broker allow PATH for each again"
 
 
-def below(pins: Iterable[Pin], folder: str) -> set[Pin]:
-    """Choose the pins of files under `folder`."""
-    inside = folder.rstrip("/") + "/"
-    return {pin for pin in pins if pin[0].startswith(inside)}
+def is_below(pin: Pin, folder: str) -> bool:
+    """Whether it is of a file under `folder`."""
+    return pin[0].startswith(folder.rstrip("/") + "/")
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other commands from changing the pins meanwhile: one of the two changes would be lost."""
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _written(path: Path, pins: Iterable[Pin]) -> bytes:
+    entries = [{"path": path, "sha256": sha256} for path, sha256 in sorted(pins)]
+    content = json.dumps({"version": _VERSION, "allowed": entries}, indent=1).encode() + b"\n"
+    if len(content) > SIZE_MAX:
+        raise StorageError(f"{path}: would be larger than 1 MiB; run: broker deny PATH for what is of no use any more")
+    return content
 
 
 def _pin(entry: object) -> Pin:

@@ -4,7 +4,7 @@ Pure: the shell round it reads files, environments and command lines, this packa
 """
 
 from broker.engine.destination.arguments import Flags, flags
-from broker.engine.destination.judgement import judge
+from broker.engine.destination.judgement import findings, judge
 from broker.engine.destination.known import Allowed, Known, Pins, Refused, Scope, SettingsFile, Verdict
 from broker.engine.destination.places import Repository, main_checkout, project_files
 
@@ -18,6 +18,7 @@ __all__ = [
     "Scope",
     "SettingsFile",
     "Verdict",
+    "findings",
     "flags",
     "judge",
     "main_checkout",

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from broker import audience as audiences
-from broker.engine.destination.arguments import flags
 from broker.engine.destination.endpoints import BASE_URLS, Destination, destinations
 from broker.engine.destination.known import Allowed, Known, Pins, Refused, Scope, SettingsFile, Verdict
-from broker.engine.destination.layers import Layers, in_use, variables
+from broker.engine.destination.layers import Layers, files_in_use, variables
 from broker.engine.destination.names import family
 
 _SHOWN_MAX: Final = 1024
@@ -26,15 +25,21 @@ def judge(known: Known, audience: Sequence[str], allowed: Pins) -> Verdict:
     that must lie within the audience whoever set it, since only the config says for whom a credential is meant. A
     file that cannot be read strictly is refused even then: nobody can tell what it says to Claude Code.
     """
-    said = flags(known.arguments)
-    for file in known.files:
-        if in_use(file, said) and (refused := _refuse_file(file, audience, allowed)):
+    for file in files_in_use(known):
+        if refused := _refuse_file(file, audience, allowed):
             return refused
     goes_to = list(destinations(Layers(known)))
     for destination in goes_to:
         if destination.url is None or not audiences.covers(audience, destination.url):
             return _outside(destination)
     return Allowed(tuple(sorted({destination.url for destination in goes_to if destination.url})))
+
+
+def findings(file: SettingsFile, audience: Sequence[str]) -> list[Refused]:
+    """Name everything in a project's file that is refused, for a person who decides about it."""
+    if file.settings is None:
+        return [refused for refused in [_refuse_file(file, audience, frozenset())] if refused]
+    return list(_steering(file, audience))
 
 
 def _refuse_file(file: SettingsFile, audience: Sequence[str], allowed: Pins) -> Refused | None:
