@@ -66,7 +66,7 @@ class Destination:
 def destinations(layers: Layers) -> Iterator[Destination]:
     """Find every base URL that requests may go to."""
     sure = False
-    for provider in PROVIDERS:
+    for provider in filter(lambda provider: layers.mention(provider.switch), PROVIDERS):
         switch = layers.values(provider.switch)
         if all(value.text is not None and value.text.strip().lower() in _OFF for value in switch):
             continue

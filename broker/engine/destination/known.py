@@ -63,7 +63,7 @@ class Known:
     `folder` is its working folder, absolute and without links.
     `files`: every settings file that is there, in any order, but of several with scope FLAG or MANAGED a later one
     wins (`managed-settings.json`, then `managed-settings.d/*` sorted). `arguments` is its command line, empty where it
-    cannot be read; what `flags(arguments).settings` names belongs into `files` with scope FLAG.
+    cannot be read; where `flags(arguments).settings` is a path, that file belongs into `files` with scope FLAG.
     `live` are the variables that its helper sees now (`X-Broker-Env`), None for a caller that did not say;
     `initial` those it was started with (/proc/PID/environ), None where that cannot be read.
     """

@@ -18,6 +18,7 @@ from broker.engine.destination.known import Known, Scope, SettingsFile, Variable
 ABSENT: Final = ""
 """The value of a variable that is not set; Claude Code takes an empty one for the same."""
 
+FLAG: Final = "--settings"
 LIVE: Final = "the environment of Claude Code"
 
 
@@ -38,6 +39,10 @@ class Layers:
         self._files = list(_files(known))
         self._start = _Layer(LIVE, self._live if known.initial is None else known.initial, certain=True, prefix="")
         self._said = self._files if known.initial is None else [*self._files, self._start]
+
+    def mention(self, name: str) -> bool:
+        """Whether anybody says anything about the variable."""
+        return name in self._live or any(name in layer.variables for layer in (*self._files, self._start))
 
     def values(self, name: str) -> list[Value]:
         """Return every value that the variable may have."""
@@ -71,8 +76,21 @@ class _Layer:
         return Value(self.variables[name], self.file, self.prefix + name)
 
 
-def in_use(file: SettingsFile, said: Flags) -> bool:
-    """Whether Claude Code takes this file up at all, by what its command line says."""
+def files_in_use(known: Known) -> list[SettingsFile]:
+    """Return the settings that Claude Code takes up, by what its command line says; text in it is read here."""
+    said = flags(known.arguments)
+    files = [file for file in known.files if _in_use(file, said)]
+    if said.settings is None:
+        return files
+    if said.is_text:
+        text = said.settings.encode(errors="surrogateescape")
+        return [*files, SettingsFile.read(FLAG, Scope.FLAG, text)]
+    if not any(file.scope is Scope.FLAG for file in files):
+        files.append(SettingsFile.unreadable(FLAG, Scope.FLAG, "names a file that is not there"))
+    return files
+
+
+def _in_use(file: SettingsFile, said: Flags) -> bool:
     if file.scope is Scope.PROJECT:
         return not said.ignores_projects and said.names("local" if _is_local(file) else "project")
     return file.scope is not Scope.USER or said.names("user")
@@ -99,11 +117,11 @@ def _as_text(value: object) -> str | None:
 
 def _files(known: Known) -> Iterator[_Layer]:
     said = flags(known.arguments)
-    files = [file for file in known.files if in_use(file, said)]
+    files = files_in_use(known)
     for scope in (Scope.MANAGED, Scope.FLAG):
         for file in reversed(files):
             if file.scope is scope:
-                yield _Layer(file.path, variables(file), certain=True)
+                yield _Layer(file.path, variables(file), certain=scope is Scope.MANAGED or not said.doubtful)
     project = [file for file in files if file.scope is Scope.PROJECT]
     for file in sorted(project, key=lambda file: (not _is_local(file), file.path)):
         yield _Layer(file.path, variables(file), certain=_folder(file) == known.folder)
