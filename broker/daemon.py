@@ -20,6 +20,7 @@ from aiohttp import web
 from broker import __version__, config, locks, paths, platform
 from broker.clock import SystemClock
 from broker.config import Config
+from broker.endpoints import audit as audit_calls
 from broker.endpoints import listener as listening
 from broker.endpoints.connections import IDLE_MAX_S, Connections
 from broker.endpoints.control import create_app
@@ -29,11 +30,13 @@ from broker.errors import BrokerError, ConfigError
 from broker.integrations import installed_helper
 from broker.integrations.notify import keep_notifying, notify, watchdog_interval_s
 from broker.service.broker import Broker
+from broker.service.events import Event
 from broker.service.guard import Guard
 from broker.service.settings import SettingsOnDisk
 from broker.service.watcher import Watcher
 from broker.sources import TYPES
 from broker.storage import pins
+from broker.storage.audit.books import Books
 from broker.storage.interface import Store
 from broker.storage.store import EncryptedStore
 
@@ -103,10 +106,15 @@ class _Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         guard = Guard(self._system, self._claude)
-        self._broker = Broker(self._settings, self._system, SystemClock(), self._store, guard=guard)
+        self._books = Books(paths.state_dir(), self._store)
+        self._broker = Broker(
+            self._settings, self._system, SystemClock(), self._store, guard=guard, record=self._books.record
+        )
         self._broker.start()
+        books = loop.create_task(self._books.open())
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload()))
         app = create_app(self._broker, self._system, self._describe)
+        audit_calls.add_route(app, self._books.verify)
         runner = web.AppRunner(
             app,
             access_log=None,
@@ -135,6 +143,9 @@ class _Daemon:
         self._broker.bus.close()  # event streams first: one open stream must not delay the end
         await connections.drain(_DRAIN_ANSWERS_S, _DRAIN_REQUESTS_S)
         signs.cancel()
+        books.cancel()
+        self._tell("stopped", None)
+        await self._books.close()  # before the store, which remembers where it ends
         await self._broker.close()
         await runner.cleanup()
 
@@ -147,11 +158,16 @@ class _Daemon:
         except ConfigError as error:
             self._reload_error = "; ".join(error.problems)
             log.error("the new config is refused, the old one stays: %s", self._reload_error)  # noqa: TRY400  # no bug
+            self._tell("reload-refused", None)
         else:
             self._reload_error = None
             logging.getLogger("broker").setLevel(settings.daemon.log_level.upper())
             log.info("config reloaded: %d credentials", len(settings.credentials))
+            self._tell("reloaded", f"{len(settings.credentials)} credentials")
         notify(f"READY=1\nSTATUS={self._status_line()}")
+
+    def _tell(self, name: str, reason: str | None) -> None:
+        self._broker.bus.publish(Event(name, None, self._broker.clock.now().wall, reason=reason))
 
     def _describe(self) -> dict[str, Any]:
         warnings = []
@@ -164,6 +180,7 @@ class _Daemon:
         if self._claude.pins_trouble is not None:
             warnings.append({"code": "allowed-broken", "message": self._claude.pins_trouble})
         warnings += [{"code": code, "message": message} for code, message in self._broker.safe.warnings]
+        warnings += [{"code": code, "message": message} for code, message in self._books.warnings]
         return {
             "version": __version__,
             "pid": os.getpid(),

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Final
 
 VERSION: Final = 1
@@ -41,14 +42,14 @@ class Malformed(ValueError):
     """These bytes are no line of an audit trail."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Key:
     """The secret of a chain. `id` names it without showing it; `kept`: it outlives the daemon's run."""
 
     secret: bytes
     kept: bool
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The first digits of a MAC over a fixed text: every line says which key it was written under."""
         return hmac.new(self.secret, b"claude-credential-broker audit key", "sha256").hexdigest()[:_KEY_ID_DIGITS]
