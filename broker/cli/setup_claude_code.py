@@ -168,7 +168,7 @@ def _apply(plan: Plan, client: Client) -> None:
 
     if not plan.changes_nothing:
         plans.apply(plan, lambda: _reload(client))
-        click.echo(f"{plan.file.path}: Claude Code asks the broker from its next start on; to undo: add --undo")
+        click.echo(f"{plan.file.path}: Claude Code asks the broker from its next start on; to take it back: --undo")
 
 
 def _undo(scope: str, client: Client, *, dry_run: bool) -> int:
@@ -179,10 +179,13 @@ def _undo(scope: str, client: Client, *, dry_run: bool) -> int:
     if undo is None:
         click.echo(f"{file.path}: nothing was set up there by this broker")
         return 0
+    unconfigured = undo.config is not None and undo.config_before is None
     if not dry_run:
-        plan.apply_undo(undo, lambda: _reload(client))
+        plan.apply_undo(undo, lambda: None if unconfigured else _reload(client))
     for line in undo.describe():
         click.echo(printable(f"would be: {line}" if dry_run else line))
+    if unconfigured:
+        click.echo("a daemon that runs keeps what it has: broker stop; what is stored stays: broker secret list")
     for line in undo.left:
         click.echo(f"broker: warning: {printable(line)}", err=True)
     return 1 if undo.left else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import click
 import pytest
 
 from broker import background
+from broker.cli import setup_check
 from broker.integrations import installed_helper, textfile
 from broker.integrations.claude_code import record, settings
 from tests.cli.conftest import Said, Type
@@ -323,6 +325,48 @@ def test_a_typing_error_in_the_name_is_no_new_credential(setup: Setup, file: Pat
     said = setup("--credential wrk")
     assert said.code == 78
     assert "no credential is named wrk; did you mean 'work'?" in said.err
+    assert not file.exists()
+
+
+def test_a_first_credential_is_made_in_the_store(
+    setup: Setup, file: Path, folder: Path, control: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a config there is one afterwards, for its owner alone; the daemon is asked as soon as it has read it."""
+    (folder / "config.toml").unlink()
+    monkeypatch.setattr(background, "reload", lambda _client: control.tokens.update(anthropic="fake-token-2"))
+    said = setup("")
+    assert (said.code, said.err) == (0, "")
+    assert read(file)["apiKeyHelper"].endswith("/broker-helper")
+    assert "[credentials.anthropic] is added" in said.out
+    assert said.out.endswith("anthropic: a token is there (42m left)\n")
+    assert stat.S_IMODE((folder / "config.toml").stat().st_mode) == 0o600
+    said = setup("--undo")
+    assert "broker stop" in said.out
+    assert not (folder / "config.toml").exists()
+    assert not file.parent.exists()
+
+
+def test_a_further_credential_is_made_in_the_store(
+    setup: Setup, folder: Path, control: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below what is there; where its secret is missing, the daemon's own words say so."""
+    monkeypatch.setattr(setup_check, "_RELOADED_WITHIN_S", 0.05)
+    said = setup(f"--credential second --base-url {URL} --yes")
+    assert said.code == 0
+    assert "broker: warning: second gives no token yet: no credential is named second" in said.err
+    config = folder / "config.toml"
+    assert tomllib.loads(config.read_text())["credentials"]["second"] == {"source": "local", "audience": [URL]}
+    config.write_text(f"{config.read_text()}# mine\n")
+    said = setup("--undo")
+    assert (said.code, f"{config} was changed since, so [credentials.second] stays in it" in said.err) == (1, True)
+    assert URL not in config.read_text()
+
+
+@pytest.mark.parametrize("text", ["credentials = 5\n", "credentials.x = 5\n", f'default = "y"\n{CONFIG}', "[[["])
+def test_an_odd_config_is_no_traceback(setup: Setup, file: Path, folder: Path, text: str) -> None:
+    """Its problems are told as ever."""
+    (folder / "config.toml").write_text(text)
+    assert setup("").code == 78
     assert not file.exists()
 
 

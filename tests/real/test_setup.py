@@ -51,20 +51,21 @@ def claude(request: pytest.FixtureRequest, need: Need, place: Place) -> Claude:
 @pytest.fixture
 def setup(claude: Claude) -> Setup:
     """Give `setup("--undo")`: types `broker setup claude-code --undo` in the developer's project."""
+    return lambda *arguments: broker(claude, "setup", "claude-code", *arguments)
 
-    def setup_(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(BROKER), "setup", "claude-code", *arguments],
-            env=dict(claude.env),
-            cwd=claude.project,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE_S,
-            check=False,
-        )
 
-    return setup_
+def broker(claude: Claude, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Type a command in the developer's project."""
+    return subprocess.run(
+        [str(BROKER), *arguments],
+        env=dict(claude.env),
+        cwd=claude.project,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
 
 
 def settings_of(claude: Claude) -> Path:
@@ -92,6 +93,25 @@ def test_one_command_is_enough_and_another_takes_it_back(
     assert replace(claude, env={**claude.env, "ANTHROPIC_BASE_URL": upstream.url}).ask("say pong").failed
     assert place.credential("work")["served"] == count
     assert len(upstream.seen) == 1
+
+
+def test_two_commands_lead_from_nothing_to_an_answer(claude: Claude, upstream: Upstream, place: Place) -> None:
+    """No config, no daemon: a secret is stored, Claude Code is set up, and it works."""
+    key_home = place.folder / "credentials"
+    key_home.mkdir(0o700)
+    (key_home / "broker-cache-key").write_bytes(b"k" * 32)
+    (key_home / "broker-cache-key").chmod(0o400)
+    env = {name: value for name, value in claude.env.items() if name != "BROKER_AUTOSTART"}
+    newcomer = replace(claude, env={**env, "CREDENTIALS_DIRECTORY": str(key_home)})
+    setup_ = ("setup", "claude-code", "--base-url", upstream.url, "--yes")
+    try:
+        assert broker(newcomer, "secret", "set", "anthropic", stdin=upstream.mint.mint().text).returncode == 0
+        assert broker(newcomer, *setup_).stderr == ""
+        assert newcomer.ask("say pong") == PONG
+        assert broker(newcomer, "setup", "claude-code", "--undo").returncode == 0
+        assert not place.config.exists()
+    finally:
+        assert broker(newcomer, "stop").returncode == 0
 
 
 @pytest.mark.parametrize("scope", ["project", "local"])
