@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ _PREFIX: Final = b"claude-credential-broker audit line 1\0"
 _KEY_ID_DIGITS: Final = 8
 _HEAD: Final = b'{"seq":'
 _MAC_MARK: Final = b',"mac":"'
+_MAC: Final = re.compile(r"[0-9a-f]{64}")
 _TAIL: Final = len(_MAC_MARK) + len(GENESIS) + len(b'"}')
 
 Facts = Mapping[str, str | int | None]
@@ -122,13 +124,15 @@ def parse(raw: bytes) -> Line:
     seq, key, mac = facts.get("seq"), facts.get("key"), facts.get("mac")
     if type(seq) is not int or not 0 < seq <= SEQ_MAX or not isinstance(key, str) or not isinstance(mac, str):
         raise Malformed
-    if mac.encode(errors="replace") != tail[len(_MAC_MARK) : -2]:
+    if not _MAC.fullmatch(mac) or mac.encode() != tail[len(_MAC_MARK) : -2]:
         raise Malformed
     return Line(seq, mac, key, body, facts)
 
 
 def _mac(key: Key, mac_before: str, body: bytes) -> str:
-    return hmac.new(key.secret, _PREFIX + mac_before.encode() + b"\0" + body, "sha256").hexdigest()
+    # What stands before may be anything that JSON can hold, half a surrogate pair too.
+    before = mac_before.encode(errors="surrogatepass")
+    return hmac.new(key.secret, _PREFIX + before + b"\0" + body, "sha256").hexdigest()
 
 
 def _clean(value: str | int) -> str | int:
