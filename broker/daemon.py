@@ -98,6 +98,7 @@ class _Daemon:
         self._started = time.monotonic()
         self._reload_error: str | None = None
         self._claude = SettingsOnDisk(str(paths.state_dir() / pins.NAME))
+        self._guard = Guard(system, self._claude, SystemClock())
         self._helper = installed_helper.kind(installed_helper.path())
 
     async def serve(self) -> None:
@@ -105,10 +106,9 @@ class _Daemon:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        guard = Guard(self._system, self._claude)
         self._books = Books(paths.state_dir(), self._store)
         self._broker = Broker(
-            self._settings, self._system, SystemClock(), self._store, guard=guard, record=self._books.record
+            self._settings, self._system, SystemClock(), self._store, guard=self._guard, record=self._books.record
         )
         self._broker.start()
         books = loop.create_task(self._books.open())
@@ -177,6 +177,8 @@ class _Daemon:
         if self._helper == "missing":
             message = f"{installed_helper.path()} is missing; reinstall the package"
             warnings.append({"code": "helper-missing", "message": message})
+        if self._guard.refusal is not None:
+            warnings.append({"code": "refused", "message": f"a caller was refused: {self._guard.refusal}"})
         if self._claude.pins_trouble is not None:
             warnings.append({"code": "allowed-broken", "message": self._claude.pins_trouble})
         warnings += [{"code": code, "message": message} for code, message in self._broker.safe.warnings]

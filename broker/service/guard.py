@@ -6,8 +6,10 @@ token would go"). What helper, kernel and files say comes together here; `engine
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
+from broker.clock import Clock
 from broker.engine import policy
 from broker.engine.destination import Refused as RefusedVerdict
 from broker.engine.destination import Verdict
@@ -19,16 +21,30 @@ from broker.platform.interface import Platform
 from broker.service.ancestors import Lineage
 from broker.service.settings import Settings
 
+log = logging.getLogger(__name__)
+
+REMEMBERED_S: Final = 600.0
+"""A refusal is a warning in the status for so long: Claude Code hides what its helper says."""
+
 _GONE: Final = "the caller is not the process that asked any more"
 
 
 class Guard:
     """Judges every ask of every face."""
 
-    def __init__(self, platform: Platform, settings: Settings, home: str | None = None) -> None:
+    def __init__(self, platform: Platform, settings: Settings, clock: Clock, home: str | None = None) -> None:
         self._platform = platform
         self._settings = settings
+        self._clock = clock
         self._home = home if home is not None else own_home()
+        self._refused: tuple[float, str] | None = None
+
+    @property
+    def refusal(self) -> str | None:
+        """What was refused last, if that was not long ago."""
+        if self._refused is None or self._clock.now().mono - self._refused[0] > REMEMBERED_S:
+            return None
+        return self._refused[1]
 
     async def check(self, lineage: Lineage, told: Told | None, audience: tuple[str, ...], kind: Kind) -> None:
         """Let pass, or raise `Refused`.
@@ -36,6 +52,15 @@ class Guard:
         `told` is None for a caller that is no helper. Such a one is a person's (`broker token`, curl) unless there is a
         Claude Code above it: then the token is as good as that one's.
         """
+        try:
+            await self._check(lineage, told, audience, kind)
+        except Refused as refused:
+            if str(refused) != self.refusal:  # once: a caller that repeats itself must not fill the log
+                log.warning("refused: %s", refused)
+            self._refused = (self._clock.now().mono, str(refused))
+            raise
+
+    async def _check(self, lineage: Lineage, told: Told | None, audience: tuple[str, ...], kind: Kind) -> None:
         if told is None and lineage.claude is None:
             return
         around = self._surroundings(lineage, told)
