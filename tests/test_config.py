@@ -315,7 +315,7 @@ def test_a_secret_as_text_is_told_where_it_belongs(key: str, source: str) -> Non
     found = problems(f'[credentials.one]\nsource = "{source}"\nfield = "a"\n{key} = "fake-secret-1"')
     (about,) = (line for line in found if line.startswith(f"credentials.one.{key}: "))
     assert "a secret is never text in the config" in about
-    assert 'source = "keyring", "env", "file" or "command"' in about
+    assert 'source = "local" (store it by: broker secret set NAME)' in about
     assert "fake-secret-1" not in "".join(found)
 
 

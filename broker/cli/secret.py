@@ -38,7 +38,10 @@ _NAME = click.argument("name", type=_SecretName())
 
 @click.group("secret", epilog=examples("broker secret set work", "broker secret list"))
 def secret_command() -> None:
-    """Store secrets, encrypted, for credentials with source = "local"."""
+    """Store secrets on this machine, encrypted.
+
+    A credential with source = "local" hands them out.
+    """
 
 
 @secret_command.command(
