@@ -38,9 +38,11 @@ def read(folder: Path) -> bytes | None:
         if error.errno == errno.ENXIO:  # a socket
             raise Unreadable(Reason.UNSAFE, "it is not a regular file") from None
         raise
-    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123  # a descriptor
+    try:
         _check(os.fstat(descriptor))
-        return _read_all(file.fileno())
+        return _read_all(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def replace(folder: Path, data: bytes) -> None:

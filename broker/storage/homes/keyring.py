@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from pathlib import Path
 from typing import Final
@@ -17,7 +18,7 @@ KEY: Final = "cache-key"
 """User name of the key's entry: 64 hexadecimal digits."""
 
 _KEY_BYTES: Final = 32
-_GENERATION_DIGITS: Final = 20
+_MARK: Final = re.compile(rf"[0-9a-f]{{{2 * SALT_BYTES}}} [0-9]{{1,20}}", re.ASCII)
 
 
 class KeyringHome:
@@ -63,9 +64,8 @@ def _material(entry: Secret | None) -> bytes:
 
 
 def _mark(entry: Secret | None) -> Mark | None:
-    store, _, generation = ("" if entry is None else entry.reveal()).partition(" ")
-    try:
-        mark = Mark(bytes.fromhex(store), int(generation[:_GENERATION_DIGITS]))
-    except ValueError:  # none yet, or nothing of ours
+    text = "" if entry is None else entry.reveal()
+    if not _MARK.fullmatch(text):  # none yet, or nothing of ours
         return None
-    return mark if len(mark.store) == SALT_BYTES else None
+    store, _, generation = text.partition(" ")
+    return Mark(bytes.fromhex(store), int(generation))

@@ -16,7 +16,8 @@ MATERIAL_MIN: Final = 32
 """Bytes; fewer could be guessed."""
 
 _MATERIAL_MAX: Final = 1 << 20  # systemd's own limit on all of a unit's credentials
-_HOW: Final = "head -c 32 /dev/urandom | systemd-creds encrypt --name=broker-cache-key - FILE"
+_MAKE: Final = f"head -c 32 /dev/urandom | systemd-creds encrypt --user --name={NAME} - FILE"
+_HANDED_OVER: Final = f"LoadCredentialEncrypted={NAME}:FILE in the unit hands it over (systemd 256 or later)"
 
 
 class SystemdHome:
@@ -36,8 +37,7 @@ class SystemdHome:
         """Read the credential. Raises `Absent`, `Unreachable`."""
         if not self._folder:
             raise Absent(
-                "the service manager handed over no credentials ($CREDENTIALS_DIRECTORY is not set);"
-                f" LoadCredential={NAME}:FILE in the unit does it"
+                f"the service manager handed over no credentials ($CREDENTIALS_DIRECTORY is not set); {_HANDED_OVER}"
             )
         return Opened(_read(Path(self._folder, NAME)))
 
@@ -48,22 +48,23 @@ class SystemdHome:
 def _read(path: Path) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123  # a descriptor
-            found = os.fstat(descriptor)
-            material = file.read(_MATERIAL_MAX) if stat.S_ISREG(found.st_mode) else b""
+        try:
+            _check(path, os.fstat(descriptor))
+            material = os.read(descriptor, _MATERIAL_MAX)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
-        raise Absent(
-            f"{path}: there is no such credential; LoadCredential={NAME}:FILE in the unit hands it over"
-        ) from None
+        raise Absent(f"{path}: there is no such credential; {_HANDED_OVER}") from None
     except OSError as error:
-        raise Unreachable(
-            f"{path}: cannot be read ({error.strerror}); LoadCredential={NAME}:FILE in the unit"
-        ) from None
+        raise Unreachable(f"{path}: cannot be read ({error.strerror}); {_HANDED_OVER}") from None
+    if len(material) < MATERIAL_MIN:
+        raise Unreachable(f"{path}: {len(material)} bytes, and a key needs {MATERIAL_MIN}; make one: {_MAKE}")
+    return material
+
+
+def _check(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
-        raise Unreachable(f"{path}: must be a regular file")
+        raise Unreachable(f"{path}: must be a regular file; {_HANDED_OVER}")
     if found.st_uid not in {0, os.geteuid()} or found.st_mode & 0o007:
         # The group's bits are not looked at: systemd grants us access by an ACL, whose mask stands in their place.
-        raise Unreachable(f"{path}: others could read or replace it (mode {found.st_mode & 0o777:04o})")
-    if len(material or b"") < MATERIAL_MIN:
-        raise Unreachable(f"{path}: {len(material or b'')} bytes, and a key needs {MATERIAL_MIN}; make one: {_HOW}")
-    return material or b""
+        raise Unreachable(f"{path}: others could read or replace it (mode {found.st_mode & 0o777:04o}); {_HANDED_OVER}")
