@@ -14,6 +14,7 @@ from broker.cli.arguments import examples
 from broker.client import Client
 from broker.errors import BadRequest, BrokerError, UnknownCredential
 from broker.secret import Secret
+from broker.state import State
 from broker.stored import Stored
 
 _COMPLETION_S = 1.0
@@ -88,7 +89,7 @@ def delete(name: str) -> None:
 
 
 def _stored() -> Stored:
-    return Stored(Client(paths.socket_path()), paths.config_path(), _passphrase)
+    return Stored(State(Client(paths.socket_path()), paths.config_path(), _passphrase))
 
 
 def _passphrase(new: bool) -> Secret:  # noqa: FBT001  # what `Stored` gives

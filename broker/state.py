@@ -1,0 +1,79 @@
+"""What is in the state folder: through the daemon where one runs, since it owns it; else opened for the moment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from broker import config, locks, paths
+from broker.client import Client, NotRunning
+from broker.errors import AlreadyRunning, Locked
+from broker.secret import Secret
+from broker.storage.store import EncryptedStore
+
+T = TypeVar("T")
+
+_PATIENCE_S: Final = 10.0
+"""How long to wait for a daemon that is starting or ending: it has the store, but does not answer."""
+
+_AGAIN_S: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The state folder. `passphrase(new)` asks a person for it where that is the key, a `new` one twice."""
+
+    client: Client
+    config_path: Path
+    passphrase: Callable[[bool], Secret]
+
+    def either(
+        self, ask: Callable[[], T], work: Callable[[EncryptedStore], Awaitable[T]], *, may_create: bool = True
+    ) -> T:
+        """Ask the daemon, or do it under the folder's lock; a daemon may come or go between the two.
+
+        `may_create`: where there is no store yet whose key is a passphrase, ask for a new one. Raises what either
+        raises, and `Locked` where the key cannot be had.
+        """
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return ask()
+            except NotRunning:
+                pass
+            try:
+                return self._alone(work, may_create=may_create)
+            except AlreadyRunning:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_AGAIN_S)
+
+    def _alone(self, work: Callable[[EncryptedStore], Awaitable[T]], *, may_create: bool) -> T:
+        settings = config.read_daemon(self.config_path)
+        folder = paths.state_dir()
+        lock = locks.take(folder, locks.STATE)
+        try:
+            return asyncio.run(self._opened(EncryptedStore(folder, settings.persist), work, may_create=may_create))
+        finally:
+            os.close(lock)
+
+    async def _opened(
+        self, store: EncryptedStore, work: Callable[[EncryptedStore], Awaitable[T]], *, may_create: bool
+    ) -> T:
+        await store.open()
+        try:
+            if store.wants_passphrase and (may_create or store.locked):
+                await store.unlock(self.passphrase(not store.locked))
+            return await work(store)
+        except Locked as error:
+            if store.wants_passphrase:
+                raise
+            # Perhaps only a daemon of the service manager's is handed the key.
+            raise Locked(f"{error}; or let the daemon do it: broker start") from None
+        finally:
+            await store.close()
