@@ -114,6 +114,10 @@ class Client:
         answer = self._call("DELETE", f"/v1/secrets/{quote(name, safe='')}", timeout_s=PATIENT_S)[1]
         return document(answer).get("deleted") is True
 
+    def verify_audit(self) -> dict[str, Any]:
+        """Have the audit trail checked; return what came of it."""
+        return document(self._call("POST", "/v1/audit/verify", {}, timeout_s=PATIENT_S)[1])
+
     def healthy(self) -> bool:
         """Whether a daemon serves, and answers within a second. Raises `UnsafePath` only."""
         try:

@@ -22,6 +22,7 @@ from broker.errors import BrokerError
 
 COMMANDS: Final = {
     "allow": "trust",
+    "audit": "audit",
     "completion": "completion",
     "config": "config",
     "demo": "demo",
