@@ -6,13 +6,9 @@ import asyncio
 import gc
 import logging
 import os
-import resource
 import signal
 import socket
-import sys
 import time
-from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 from aiohttp import web
@@ -21,12 +17,10 @@ from broker import __version__, config, locks, paths, platform
 from broker.clock import SystemClock
 from broker.config import Config
 from broker.endpoints import audit as audit_calls
-from broker.endpoints import listener as listening
 from broker.endpoints.connections import IDLE_MAX_S, Connections
 from broker.endpoints.control import create_app
 from broker.endpoints.middleware import CONNECTIONS
-from broker.endpoints.turning_away import turn_away
-from broker.errors import BrokerError, ConfigError
+from broker.errors import ConfigError
 from broker.integrations import installed_helper
 from broker.integrations.notify import keep_notifying, notify, watchdog_interval_s
 from broker.service.broker import Broker
@@ -38,7 +32,6 @@ from broker.sources import TYPES
 from broker.storage import pins
 from broker.storage.audit.books import Books
 from broker.storage.interface import Store
-from broker.storage.store import EncryptedStore
 
 log = logging.getLogger(__name__)
 
@@ -50,41 +43,7 @@ _HEADER_MAX: Final = 20 * 1024
 """What a helper says of its surroundings may be 16 KiB: `VARIABLES_MAX` in helper/broker_helper.h."""
 
 
-def run(config_path: Path) -> int:
-    """Serve until told to stop; return the exit code. Raises `BrokerError` where serving cannot begin."""
-    os.umask(0o077)
-    system = platform.current()
-    system.harden()
-    listener = listening.passed_socket()
-    try:
-        return _serve(config_path, system, listener)
-    except BrokerError as error:
-        if listener is not None:
-            turn_away(listener, error)  # else their asks would have the service manager start us again at once
-        raise
-
-
-def _serve(config_path: Path, system: platform.Platform, listener: socket.socket | None) -> int:
-    settings = config.read(config_path, TYPES)
-    _set_up_log(settings.daemon.log_level)
-    _raise_descriptor_limit()
-    locks.take(paths.state_dir(), locks.STATE)
-    path = Path(listener.getsockname()) if listener is not None else paths.socket_path()
-    lock = locks.take(path.parent, locks.SOCKET)
-    store = EncryptedStore(paths.state_dir(), settings.daemon.persist)
-    store.begin()  # the keyring takes its time: meanwhile the rest starts
-    activated = listener is not None
-    if listener is None:
-        listener = listening.own_socket(path)
-    try:
-        asyncio.run(_Daemon(settings, system, listener, lock, store).serve())
-    finally:
-        if not activated:
-            path.unlink(missing_ok=True)  # the lock is still held, so it is still ours
-    return 0
-
-
-class _Daemon:
+class Daemon:
     """One run of the daemon on one listening socket, whose lock it holds."""
 
     def __init__(
@@ -102,6 +61,7 @@ class _Daemon:
         self._helper = installed_helper.kind(installed_helper.path())
 
     async def serve(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -199,22 +159,3 @@ class _Daemon:
         states = [str(keeper.life.state(now)) for keeper, _ in self._broker.credentials()]
         counted = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
         return counted or "no credentials"
-
-
-def _set_up_log(level: str) -> None:
-    moment = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "  # the journal keeps the time itself
-    line = f"{moment}%(levelname)s %(name)s: %(message)s"
-    logging.basicConfig(stream=sys.stderr, format=line, level=logging.WARNING)
-    logging.getLogger("broker").setLevel(level.upper())
-    # It would quote a malformed request byte by byte, with whatever secret a confused client put there.
-    logging.getLogger("aiohttp").setLevel(logging.CRITICAL)
-
-
-def _raise_descriptor_limit() -> None:
-    """A thousand idle connections must not stop the next one: take all the descriptors we may have."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 16), hard))
-
-
-__all__ = ["BrokerError", "run"]
