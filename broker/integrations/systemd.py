@@ -107,9 +107,10 @@ def require_manager(where: Path) -> None:
         folders = _control("show", "--value", "-p", "UnitPath", timeout_s=_LOOK_S)
     except Unreachable as error:
         raise Unreachable(f"no systemd user manager answers; {_how_to_reach_it()} ({error})") from error
-    if str(where) not in folders:
+    # In its list blanks within a path look like those between paths; and HOME may be a link here, but not there.
+    if str(where) not in folders and where.resolve() not in {Path(folder).resolve() for folder in folders.split()}:
         raise Unreachable(
-            f"your systemd user manager reads no units from {where}; run this without XDG_CONFIG_HOME, or where it has the same value as at sign-in"
+            f"your systemd user manager reads no units from {where}; run this as yourself, with HOME and XDG_CONFIG_HOME as at sign-in"
         )
 
 

@@ -114,12 +114,13 @@ def installed(where: Path, broker: Path) -> list[Unit]:
 
 def _text(name: str, broker: Path) -> str:
     shipped = (_PACKAGED if _PACKAGED.is_dir() else _CHECKOUT) / name
-    line = f"ExecStart=:{_written(broker)} run"
+    literally = ":" if "$" in str(broker) else ""  # only where needed: systemd before 244 does not know it
+    line = f"ExecStart={literally}{_written(broker)} run"
     return _PROGRAM.sub(lambda _: line, shipped.read_text(encoding="utf-8"))
 
 
 def _written(path: Path) -> str:
-    """Write a path as systemd reads it: quoted for blanks, `%` doubled (`$` is left alone after `ExecStart=:`).
+    """Write a path as systemd reads it: quoted for blanks, `%` doubled (`$` is left alone after `:`).
 
     A line feed in it would be a directive of its own; quotes and backslashes systemd itself takes in no program's name.
     """

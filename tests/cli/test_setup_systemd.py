@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from broker import __version__
+from broker.background import installing
 from broker.integrations import systemd
+from broker.integrations.systemd_units import State
 from tests.cli.conftest import Type
 from tests.fakes.control import Script, serving
 
@@ -82,7 +84,7 @@ def test_one_command_installs_and_enables(type_: Type, home: Home) -> None:
     assert said.err.splitlines() == [
         "note: lingering is off, so the daemon ends when you sign out (tmux, cron); to change that: loginctl enable-linger"
     ]
-    assert f'\nExecStart=:"{home.bin}/broker" run\n' in home.unit("broker.service")
+    assert f'\nExecStart="{home.bin}/broker" run\n' in home.unit("broker.service")
     assert home.told() == ["daemon-reload", "enable --now broker.socket"]
 
 
@@ -170,7 +172,7 @@ def test_a_dry_run_shows_and_does_nothing(type_: Type, home: Home) -> None:
     said = type_("setup systemd --dry-run")
     assert (said.code, said.err) == (0, "")
     assert f"would write {home.units}/broker.service (missing)\n" in said.out
-    assert f'\n+ExecStart=:"{home.bin}/broker" run\n' in said.out
+    assert f'\n+ExecStart="{home.bin}/broker" run\n' in said.out
     assert home.files() == []
     type_("setup systemd")
     home.told()
@@ -249,4 +251,17 @@ def test_a_folder_that_cannot_be_written_is_one_line(type_: Type, home: Home) ->
     assert (said.code, said.out) == (74, "")
     assert said.err.startswith("broker: ")
     assert said.err.count("\n") == 1
+    assert home.told() == []
+
+
+def test_a_survey_says_how_installed_and_wanted_compare(type_: Type, home: Home) -> None:
+    """What `broker doctor` reports: each unit's file, the manager's view of it, and lingering."""
+    assert {unit.state for unit in installing.survey().units} == {State.MISSING}
+    type_("setup systemd")
+    home.state.write_text("LoadState=loaded\nActiveState=failed\nResult=service-start-limit-hit\n")
+    home.told()
+    found = installing.survey()
+    assert {unit.state for unit in found.units} == {State.FINE}
+    assert {(unit.failed, unit.result) for unit in found.manager} == {(True, "service-start-limit-hit")}
+    assert found.lingers is False
     assert home.told() == []

@@ -147,7 +147,7 @@ def test_a_manager_that_looks_elsewhere_is_told_from_none(
     systemctl("echo '/home/me/.config/systemd/user /etc/systemd/user'")
     systemd.require_manager(Path("/home/me/.config/systemd/user"))
     with pytest.raises(
-        Unreachable, match="reads no units from /elsewhere/systemd/user; run this without XDG_CONFIG_HOME"
+        Unreachable, match="reads no units from /elsewhere/systemd/user; run this as yourself, with HOME"
     ):
         systemd.require_manager(Path("/elsewhere/systemd/user"))
     systemctl("echo 'Failed to connect to bus: No medium found' >&2; exit 1")

@@ -53,8 +53,8 @@ def test_what_another_place_or_version_wrote_is_older(folder: Path) -> None:
     """It is ours as it was, so an upgrade may replace it unasked."""
     write(folder, Path("/old/bin/broker"))
     assert service(folder).state is State.OLDER
-    assert '-ExecStart=:"/old/bin/broker" run\n' in service(folder).difference()
-    assert '+ExecStart=:"/opt/venv/bin/broker" run\n' in service(folder).difference()
+    assert '-ExecStart="/old/bin/broker" run\n' in service(folder).difference()
+    assert '+ExecStart="/opt/venv/bin/broker" run\n' in service(folder).difference()
 
 
 @pytest.mark.parametrize("change", ["Nice=1\n", " ", "\n"])
@@ -131,10 +131,10 @@ def test_removing_leaves_no_empty_folder_and_no_persons_file_goes(folder: Path, 
 @pytest.mark.parametrize(
     ("path", "line"),
     [
-        ("/opt/venv/bin/broker", 'ExecStart=:"/opt/venv/bin/broker" run'),
-        ("/home/me/my apps/broker", 'ExecStart=:"/home/me/my apps/broker" run'),
+        ("/opt/venv/bin/broker", 'ExecStart="/opt/venv/bin/broker" run'),
+        ("/home/me/my apps/broker", 'ExecStart="/home/me/my apps/broker" run'),
         ("/home/100%h/$HOME/broker", 'ExecStart=:"/home/100%%h/$HOME/broker" run'),
-        ("/home/jürgen/broker", 'ExecStart=:"/home/jürgen/broker" run'),
+        ("/home/jürgen/broker", 'ExecStart="/home/jürgen/broker" run'),
     ],
 )
 def test_a_path_is_written_as_systemd_reads_it(folder: Path, path: str, line: str) -> None:
