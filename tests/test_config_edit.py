@@ -44,6 +44,12 @@ def test_an_audience_is_added_where_it_belongs_and_taken_out_again(before: str, 
     assert edit.remove_audience(before, PATH, "work", URL) == before
 
 
+@pytest.mark.parametrize("text", ["", "credentials = 5", "credentials.work = 5", "credentials.work.audience = 5"])
+def test_what_is_not_there_is_not_taken_out(text: str) -> None:
+    """However odd the config has become since."""
+    assert edit.remove_audience(text, PATH, "work", URL) == text
+
+
 def test_a_first_credential_makes_a_config() -> None:
     """With the command that gives it its secret beside it."""
     text = edit.add_local("", PATH, "anthropic")

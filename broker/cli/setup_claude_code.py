@@ -143,7 +143,7 @@ def _show(scope: str, plan: Plan, release: Release, why: str) -> None:
     if plan.changes_nothing:
         click.echo(f"{plan.file.path}: set up already")
     for line in plan.shown.splitlines():
-        click.echo(printable(line))
+        click.echo(printable(line.expandtabs(4)))
     if why:
         click.echo(why)
     for warning in advice.warnings(scope, plan, release, Path.cwd(), os.environ):
@@ -172,23 +172,22 @@ def _apply(plan: Plan, client: Client) -> None:
 
 
 def _undo(scope: str, client: Client, *, dry_run: bool) -> int:
-    from broker.integrations.claude_code import plan  # noqa: PLC0415  # not for --help
+    from broker.integrations.claude_code import plan, undo  # noqa: PLC0415  # not for --help
 
     file = plan.find(scope, Path.cwd(), os.environ)
-    undo = plan.plan_undo(file, paths.state_dir())
-    if undo is None:
+    planned = undo.plan(file, paths.state_dir())
+    if planned is None:
         click.echo(f"{file.path}: nothing was set up there by this broker")
         return 0
-    unconfigured = undo.config is not None and undo.config_before is None
     if not dry_run:
-        plan.apply_undo(undo, lambda: None if unconfigured else _reload(client))
-    for line in undo.describe():
+        undo.apply(planned, lambda: None if planned.removes_config else _reload(client))
+    for line in planned.describe():
         click.echo(printable(f"would be: {line}" if dry_run else line))
-    if unconfigured:
+    if planned.removes_config:
         click.echo("a daemon that runs keeps what it has: broker stop; what is stored stays: broker secret list")
-    for line in undo.left:
+    for line in planned.left:
         click.echo(f"broker: warning: {printable(line)}", err=True)
-    return 1 if undo.left else 0
+    return 1 if planned.left else 0
 
 
 def _reload(client: Client) -> None:

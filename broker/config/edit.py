@@ -42,8 +42,10 @@ def add_audience(text: str, path: Path, credential: str, url: str) -> str:
 
 def remove_audience(text: str, path: Path, credential: str, url: str) -> str:
     """Take that back; without it change nothing. Raises `ConfigError`."""
-    audience = load(text, path).get("credentials", {}).get(credential, {}).get("audience", [])
-    if url not in audience:
+    try:
+        if url not in load(text, path)["credentials"][credential]["audience"]:
+            return text
+    except (KeyError, TypeError):
         return text
 
     def change(tree: Any) -> None:  # noqa: ANN401  # dict or tomlkit's own

@@ -48,8 +48,8 @@ class TextFile:
     found: os.stat_result | None = field(compare=False)
 
 
-def read(path: Path) -> TextFile:
-    """Look at the file. Raises `FileProblem` for what is no text file of ours."""
+def read(path: Path, size_max: int = SIZE_MAX) -> TextFile:
+    """Look at the file. Raises `FileProblem` for what is no text file of at most `size_max` bytes."""
     target = Path(os.path.realpath(path))
     try:
         # O_NONBLOCK: a FIFO in its place would otherwise hang us for ever.
@@ -63,9 +63,9 @@ def read(path: Path) -> TextFile:
         if not stat.S_ISREG(found.st_mode):
             raise FileProblem(f"{path}: must be a regular file")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(SIZE_MAX + 1)
-        if len(content) > SIZE_MAX:
-            raise FileProblem(f"{path}: larger than 1 MiB, so it is hardly a settings file")
+            content = file.read(size_max + 1)
+        if len(content) > size_max:
+            raise FileProblem(f"{path}: larger than {size_max >> 20} MiB, so it is hardly such a file")
         return TextFile(path, target, content.decode(), found)
     except UnicodeDecodeError:
         raise FileProblem(f"{path}: not UTF-8; save it as UTF-8") from None
@@ -91,6 +91,15 @@ def check_replaceable(file: TextFile) -> None:
         raise FileProblem(f"{file.path}: the folder {folder} cannot be written")
 
 
+def check_unchanged(file: TextFile) -> None:
+    """Raise `ChangedMeanwhile` where the file is not as it was when we looked."""
+    now = read(file.path)
+    if (now.target, now.text) != (file.target, file.text):
+        raise ChangedMeanwhile(
+            f"{file.path}: somebody else changed it at this moment, so it was left alone; run this again"
+        )
+
+
 def replace(file: TextFile, text: str | None) -> None:
     """Make `text` the file's whole content, or remove it (None). A crash leaves the old content or the new.
 
@@ -98,7 +107,7 @@ def replace(file: TextFile, text: str | None) -> None:
     """
     try:
         if text is None:
-            _check_unchanged(file)
+            check_unchanged(file)
             file.target.unlink(missing_ok=True)
         else:
             file.target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -133,7 +142,7 @@ def _swap(file: TextFile, content: bytes) -> None:
             out.flush()
             _take_after(temporary, file)
             os.fsync(out.fileno())
-        _check_unchanged(file)
+        check_unchanged(file)
         temporary.rename(file.target)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -147,14 +156,6 @@ def _take_after(temporary: Path, file: TextFile) -> None:
         os.chown(temporary, -1, file.found.st_gid)
     shutil.copystat(file.target, temporary)
     os.utime(temporary)  # its content is new: who watches it by time must see that
-
-
-def _check_unchanged(file: TextFile) -> None:
-    now = read(file.path)
-    if (now.target, now.text) != (file.target, file.text):
-        raise ChangedMeanwhile(
-            f"{file.path}: somebody else changed it at this moment, so it was left alone; run this again"
-        )
 
 
 def _sync(folder: Path) -> None:

@@ -216,9 +216,9 @@ def test_the_record_is_private(setup: Setup, file: Path, folder: Path, control: 
 
 def test_another_helper_is_replaced_only_by_consent(setup: Setup, file: Path, control: Script) -> None:
     """Without a terminal to ask on, the line names its program and the way on; `--undo` brings it back."""
-    text = write(file, f'{{"apiKeyHelper": "/opt/get-key --secret {SECRET}"}}')
+    text = write(file, f'{{"apiKeyHelper": "/bin/sh --secret {SECRET}"}}')
     said = setup("--credential work")
-    assert (said.code, said.err) == (64, "broker: apiKeyHelper is /opt/get-key now; to go on: --yes\n")
+    assert (said.code, said.err) == (64, "broker: apiKeyHelper is /bin/sh now; to go on: --yes\n")
     assert file.read_text() == text
     assert setup("--credential work --yes").code == 0
     assert read(file)["apiKeyHelper"].endswith("broker-helper work")
@@ -253,7 +253,7 @@ def test_at_a_terminal_it_asks(
     setup: Setup, file: Path, control: Script, monkeypatch: pytest.MonkeyPatch, *, answer: bool, code: int
 ) -> None:
     """No means that nothing was changed."""
-    text = write(file, '{"apiKeyHelper": "/opt/get-key"}')
+    text = write(file, '{"apiKeyHelper": "/bin/sh"}')
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     asked: list[str] = []
 
@@ -263,8 +263,58 @@ def test_at_a_terminal_it_asks(
 
     monkeypatch.setattr(click, "confirm", confirm)
     said = setup("--credential work")
-    assert (said.code, asked) == (code, ["apiKeyHelper is /opt/get-key now. Go on?"])
+    assert (said.code, asked) == (code, ["apiKeyHelper is /bin/sh now. Go on?"])
     assert (file.read_text() == text) == (not answer)
+
+
+@pytest.mark.parametrize("who", ["a person", "our config", "another setup"])
+def test_what_somebody_wrote_while_the_question_stood_is_not_overwritten(
+    setup: Setup, file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """Nothing at all is changed then; a second run starts from what is there now."""
+    write(file, '{"apiKeyHelper": "/bin/sh"}')
+
+    def confirm(_question: str) -> bool:
+        with monkeypatch.context() as patched:
+            patched.setattr("sys.stdin.isatty", lambda: False, raising=False)
+            if who == "a person":
+                write(file, '{"apiKeyHelper": "/bin/cat"}')
+            elif who == "our config":
+                (folder / "config.toml").write_text(f"{CONFIG}# mine\n")
+            else:
+                setup("--credential work --ttl 1m --yes")
+                write(file, '{"apiKeyHelper": "/bin/sh"}')
+        return True
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(click, "confirm", confirm)
+    said = setup(f"--credential work --ttl 2m --base-url {URL}")
+    assert (said.code, "run this again" in said.err) == (75, True)
+    assert read(file) == {"apiKeyHelper": "/bin/cat" if who == "a person" else "/bin/sh"}
+    assert URL not in (folder / "config.toml").read_text()
+    assert len(list((folder / "state" / "setup").iterdir())) == (1 if who == "another setup" else 0)
+
+
+def test_large_settings_can_be_undone(setup: Setup, file: Path, control: Script) -> None:
+    """What is accepted is also kept: the record holds it twice."""
+    text = write(file, json.dumps({"x": "\u00e9" * 400_000}, ensure_ascii=False))
+    assert setup("--credential work").code == 0
+    assert setup("--undo").code == 0
+    assert file.read_text() == text
+
+
+def test_tabs_are_shown_as_such(setup: Setup, file: Path, control: Script) -> None:
+    """What else is not printable is not printed."""
+    write(file, '{\n\t"a\x7f": 1\n}\n')
+    assert '+   "a\ufffd": "…",\n' in setup("--credential work").out
+
+
+def test_a_folder_with_other_things_in_it_stays(setup: Setup, file: Path, control: Script) -> None:
+    """Undo removes the folder that it made only while nobody uses it."""
+    setup("--credential work")
+    (file.parent / "CLAUDE.md").write_text("mine")
+    assert setup("--undo").code == 0
+    assert [path.name for path in file.parent.iterdir()] == ["CLAUDE.md"]
 
 
 def test_a_base_url_is_released_in_the_config_after_it_was_shown(
@@ -476,7 +526,7 @@ def test_what_would_win_over_the_helper_is_warned_of(
 ) -> None:
     """In the settings, in the shell, in settings that rank higher; names, never values."""
     write(file, f'{{"env": {{"ANTHROPIC_AUTH_TOKEN": "{SECRET}", "CLAUDE_CODE_USE_VERTEX": "1"}}}}')
-    write(folder / "managed.json", '{"apiKeyHelper": "/corp/helper"}')
+    write(folder / "managed.json", '{"apiKeyHelper": "/bin/cat --x"}')
     write(folder / "project" / ".claude" / "settings.json", "no json")
     monkeypatch.setenv("ANTHROPIC_API_KEY", SECRET)
     said = setup("--credential work")
@@ -486,7 +536,7 @@ def test_what_would_win_over_the_helper_is_warned_of(
         f"ANTHROPIC_AUTH_TOKEN in the env of {file} wins over the helper; remove it there",
         "ANTHROPIC_API_KEY in your environment wins over the helper; take it out",
         f"CLAUDE_CODE_USE_VERTEX in the env of {file} makes Claude Code use another provider",
-        f"{folder}/managed.json names a helper of its own (/corp/helper), which wins",
+        f"{folder}/managed.json names a helper of its own (/bin/cat), which wins",
     ):
         assert f"broker: warning: {expected}" in said.err
 
@@ -611,7 +661,8 @@ def test_a_config_edited_since_loses_only_our_url(setup: Setup, folder: Path, co
     config = folder / "config.toml"
     setup(f"--credential work --base-url {URL} --yes")
     config.write_text(config.read_text() + '# mine\n[credentials.b]\nsource = "demo"\n')
-    assert setup("--undo").code == 0
+    said = setup("--undo")
+    assert (said.code, f"{config}: without what we wrote" in said.out) == (0, True)
     assert config.read_text() == CONFIG + '# mine\n[credentials.b]\nsource = "demo"\n'
 
 

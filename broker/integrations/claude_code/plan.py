@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from broker.config import edit
 from broker.errors import ConfigError, UnsafePath
 from broker.integrations import textfile
 from broker.integrations.claude_code import document, record, settings
 from broker.integrations.claude_code.document import Keys
 from broker.integrations.claude_code.record import Change, Edit, Record
-from broker.integrations.textfile import TextFile
+from broker.integrations.textfile import ChangedMeanwhile, TextFile
 from broker.paths import private_folder
 
 _ENV: Final[Keys] = ("env",)
@@ -36,38 +34,25 @@ class ConfigPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that one setup changes. `shown`: it, as a unified diff in which only our own values can be read."""
+    """Everything that one setup changes.
+
+    `shown`: it, as a unified diff in which only our own values can be read. `replaces`: what a person would lose.
+    `older`: the record of the setup before.
+    """
 
     file: TextFile
     after: str
     config: ConfigPlan | None
     record: Record
     record_path: Path
+    older: Record | None
     shown: str
-    replaces: tuple[str, ...] = field(default=())
+    replaces: tuple[str, ...]
 
     @property
     def changes_nothing(self) -> bool:
         """Whether all of it is there already."""
         return self.file.text == self.after and self.config is None
-
-
-@dataclass(frozen=True, slots=True)
-class Undo:
-    """What taking a setup back changes. `left`: what has to stay, and why."""
-
-    file: TextFile
-    before: str | None
-    config: TextFile | None
-    config_before: str | None
-    record_path: Path
-    made_folder: bool
-    left: tuple[str, ...]
-
-    def describe(self) -> list[str]:
-        """Say of each file what becomes of it."""
-        lines = [_becomes(self.file, self.before)]
-        return lines if self.config is None else [*lines, _becomes(self.config, self.config_before)]
 
 
 def find(scope: str, project: Path, env: Mapping[str, str]) -> TextFile:
@@ -99,7 +84,8 @@ def make(file: TextFile, wanted: Mapping[Keys, str], config: ConfigPlan | None, 
     if config is not None:
         textfile.check_replaceable(config.file)
         shown += config.says
-    return Plan(file, after, config, _record(old, file, after, changes, config), path, shown, _replaced(now, wanted))
+    kept = _record(old, file, after, changes, config)
+    return Plan(file, after, config, kept, path, old, shown, _replaced(now, wanted))
 
 
 def apply(plan: Plan, config_changed: Callable[[], None]) -> None:
@@ -110,6 +96,7 @@ def apply(plan: Plan, config_changed: Callable[[], None]) -> None:
     """
     private_folder(plan.record_path.parent.parent)
     with textfile.only_one(private_folder(plan.record_path.parent)):
+        _check_unchanged(plan)
         record.save(plan.record_path, plan.record)
         if plan.config is not None:
             textfile.replace(plan.config.file, plan.config.after)
@@ -118,45 +105,13 @@ def apply(plan: Plan, config_changed: Callable[[], None]) -> None:
             textfile.replace(plan.file, plan.after)
 
 
-def plan_undo(file: TextFile, state: Path) -> Undo | None:
-    """Work out what takes the setup of this settings file back; None where none was recorded.
-
-    Raises `ConfigError`, `FileProblem`.
-    """
-    path = record.path_for(file.target, state)
-    old = record.load(path)
-    if old is None:
-        return None
-    before, left = record.undone_settings(old, file)
-    config = None if old.config is None else textfile.read(Path(old.config.path))
-    config_before: str | None = None
-    if config is not None:
-        config_before, config_left = record.undone_config(old, config, _withdraw(config.path))
-        left += config_left
-    for changed, text in ((file, before), (config, config_before)):
-        if changed is not None and changed.text != text:
-            textfile.check_replaceable(changed)
-    return Undo(file, before, config, config_before, path, old.made_folder, tuple(left))
-
-
-def apply_undo(undo: Undo, config_changed: Callable[[], None]) -> None:
-    """Take it back, Claude Code's settings first. Raises what `apply` raises."""
-    with textfile.only_one(private_folder(undo.record_path.parent)):
-        if undo.file.text != undo.before:
-            textfile.replace(undo.file, undo.before)
-        if undo.made_folder and undo.before is None:
-            with suppress(OSError):  # it is gone, or somebody keeps other things in it
-                undo.file.target.parent.rmdir()
-        if undo.config is not None and undo.config.text != undo.config_before:
-            textfile.replace(undo.config, undo.config_before)
-            config_changed()
-        undo.record_path.unlink(missing_ok=True)
-
-
-def _becomes(file: TextFile, before: str | None) -> str:
-    if file.text == before:
-        return f"{file.path}: as before already"
-    return f"{file.path}: {'removed, as before' if before is None else 'as before'}"
+def _check_unchanged(plan: Plan) -> None:
+    """A person may have thought about the question for long: whoever was quicker than they is not overwritten."""
+    textfile.check_unchanged(plan.file)
+    if plan.config is not None:
+        textfile.check_unchanged(plan.config.file)
+    if record.load(plan.record_path) != plan.older:
+        raise ChangedMeanwhile(f"{plan.file.path}: another broker setup was quicker; run this again")
 
 
 def _with(text: str, wanted: Mapping[Keys, str]) -> str:
@@ -194,14 +149,8 @@ def _record(
 def _config_edit(old: Record, config: ConfigPlan | None) -> Edit | None:
     if config is None:
         return old.config
-    before = config.file.text
-    if old.config is not None and old.config.path == str(config.file.path):
-        before, _ = record.undone_config(old, config.file, _withdraw(config.file.path))
+    before, _ = record.undone_config(old, config.file)
     return Edit(str(config.file.path), before, config.after)
-
-
-def _withdraw(path: Path) -> Callable[[str, str, str], str]:
-    return lambda text, credential, url: edit.remove_audience(text, path, credential, url)
 
 
 def _replaced(now: Mapping[str, object], wanted: Mapping[Keys, str]) -> tuple[str, ...]:
@@ -228,6 +177,3 @@ def _masked(text: str, now: Mapping[str, object], wanted: Mapping[Keys, str]) ->
 def _diff(masked: str, wanted: Mapping[Keys, str], name: str) -> str:
     before, after = masked.splitlines(), _with(masked, wanted).splitlines()
     return "".join(f"{line}\n" for line in difflib.unified_diff(before, after, name, name, lineterm="", n=2))
-
-
-__all__ = ["ConfigPlan", "Plan", "Undo", "apply", "apply_undo", "find", "make", "plan_undo"]

@@ -1,7 +1,7 @@
 """What a setup changed, kept in the state folder so that it can be taken back after any crash.
 
 Written before the first change: whatever point a setup was stopped at, each file is as it was before, as it was meant
-to become, or as a person made it since, and `undone` tells these apart. It holds whole settings files, which may have
+to become, or as a person made it since, and `undone_settings` tells these apart. It holds whole settings files, which may have
 secrets in them: 0600 in a folder of 0700, and never shown.
 """
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from broker.config.edit import remove_audience
 from broker.errors import ConfigError
 from broker.integrations import textfile
 from broker.integrations.claude_code import document
@@ -21,6 +22,9 @@ from broker.integrations.textfile import TextFile
 from broker.paths import private_folder
 
 VERSION: Final = 1
+
+SIZE_MAX: Final = 16 * textfile.SIZE_MAX
+"""Bytes of a record, which holds two versions of two files, with escapes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def load(path: Path) -> Record | None:
     """Read a record; None where there is none. Raises `ConfigError`, `FileProblem`."""
     import cattrs  # noqa: PLC0415  # only where something was set up before
 
-    text = textfile.read(path).text
+    text = textfile.read(path, SIZE_MAX).text
     if text is None:
         return None
     try:
@@ -91,7 +95,7 @@ def save(path: Path, record: Record) -> None:
     """Write a record, whole or not at all. Raises `FileProblem`, `UnsafePath`."""
     private_folder(path.parent.parent)
     private_folder(path.parent)
-    textfile.replace(textfile.read(path), json.dumps(asdict(record), indent=1) + "\n")
+    textfile.replace(textfile.read(path, SIZE_MAX), json.dumps(asdict(record), indent=1) + "\n")
 
 
 def undone_settings(record: Record, file: TextFile) -> tuple[str | None, list[str]]:
@@ -111,18 +115,18 @@ def undone_settings(record: Record, file: TextFile) -> tuple[str | None, list[st
     return None if is_bare else text, left
 
 
-def undone_config(
-    record: Record, file: TextFile, remove: Callable[[str, str, str], str]
-) -> tuple[str | None, list[str]]:
-    """The same for our config; `remove` takes a URL out of a credential's audience in a text. Raises `ConfigError`."""
+def undone_config(record: Record, file: TextFile) -> tuple[str | None, list[str]]:
+    """The same for our config. Raises `ConfigError`."""
     edit = record.config
-    if edit is None or edit.exact(file.text):
-        return (file.text if edit is None else edit.before), []
+    if edit is None or edit.path != str(file.path):
+        return file.text, []
+    if edit.exact(file.text):
+        return edit.before, []
     if file.text is None:
         return None, [f"{file.path} is gone"]
     text = file.text
     for credential, url in record.released:
-        text = remove(text, credential, url)
+        text = remove_audience(text, file.path, credential, url)
     added = _credentials(edit.after) - _credentials(edit.before)
     return text, [f"{file.path} was changed since, so [credentials.{name}] stays in it" for name in sorted(added)]
 

@@ -63,8 +63,7 @@ def is_ours(value: object) -> bool:
 def described(value: object) -> str:
     """Name a foreign helper by its program alone: people write `echo SECRET` there, and even the bare secret."""
     word = _first_word(value) if isinstance(value, str) else ""
-    is_program = word.isprintable() and (word.startswith(("/", "~/", "./")) or shutil.which(word) is not None)
-    return word if is_program else "another helper"
+    return word if word.isprintable() and _is_program(word) else "another helper"
 
 
 def stronger(settings: Mapping[str, Any], place: str, env: Mapping[str, str]) -> Iterator[str]:
@@ -94,6 +93,13 @@ def overruling(scope: str, project: Path) -> Iterator[str]:
             continue  # not ours to judge here
         if found and not is_ours(value):
             yield f"{path} names a helper of its own ({described(value)}), which wins"
+
+
+def _is_program(word: str) -> bool:
+    try:
+        return shutil.which(Path(word).expanduser()) is not None
+    except (OSError, ValueError, RuntimeError):  # too long a name, a NUL, a user unknown here
+        return False
 
 
 def _first_word(line: str) -> str:
