@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -20,7 +20,7 @@ from broker.storage.audit import Follower, files, last_lines
 if TYPE_CHECKING:
     from broker.storage.audit import Verdict
 
-_LINES: int = 40
+_LINES: Final = 40
 
 
 @click.command(
@@ -117,7 +117,7 @@ def _verify(*, as_json: bool) -> int:
 
 
 def _told(verdict: Verdict) -> str:
-    summary = "nothing was changed, moved or cut" if verdict.intact else "somebody changed it"
+    summary = "no sign that any was changed, moved or cut" if verdict.intact else "not as the daemon wrote them"
     lines = [f"{verdict.lines:,} lines, {verdict.proven:,} proven: {summary}"]
     lines += [f"  found: {finding}" for finding in verdict.findings]
     lines += ["What is not proven:"] if verdict.limits else []

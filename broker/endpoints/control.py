@@ -103,7 +103,8 @@ async def rejected(request: web.Request) -> web.Response:
         raise BadRequest("fingerprint: expected the token's fingerprint, as X-Broker-Fingerprint gave it")
     match body.get("status"):
         case 401 | 403 as answered:
-            keeper.rejected(fingerprint, f"reported: {answered}")
+            who = request.app[BROKER].who(Caller(request[PEER]))
+            keeper.rejected(fingerprint, f"reported: {answered}", who)
         case 429:
             keeper.limited(fingerprint, _seconds(body.get("retry_after_s", 0)))
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import logging
 from collections.abc import Iterable
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _NAMES: Final = 8
 """Credentials that an error line names."""
+
+_LOOK_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Broker:
         session, who = await self._admit(caller, entry)
         deadline_s -= self.clock.now().mono - began
         self.safe.used()
-        held = await keeper.ask(ttl_s, deadline_s, session)
+        held = await keeper.ask(ttl_s, deadline_s, session, who)
         remaining_s = held.remaining_s(self.clock.now())
         expires_in_s = None if held.issued.expires_at is None else max(0, int(remaining_s))
         fingerprint = keeper.fingerprint(held)
@@ -130,6 +133,14 @@ class Broker:
             raise UnknownCredential(f"{self.config.path}: no credential {wanted[:64]!r}; {hint}")
         return entry
 
+    def who(self, caller: Caller) -> Who:
+        """Say who is behind a call."""
+        try:
+            with self._ancestors.of(caller.peer.pid) as lineage:
+                return who_is(caller.peer, lineage, self._session(caller, lineage))
+        except Refused:  # too deep below anything
+            return Who(caller.peer.pid, "")
+
     def credentials(self) -> Iterable[tuple[Keeper, str]]:
         """List every credential, by the config's order, with its source's name."""
         return [(entry.keeper, entry.config.source) for entry in self._entries.by_name.values()]
@@ -151,6 +162,12 @@ class Broker:
         after_s = self.config.daemon.lock_after_s
         if after_s is not None and not self.safe.locked and self.safe.unused_s() >= after_s:
             await self.safe.lock("nobody asked for as long as lock_after says")
+
+    async def lock_when_unused(self) -> None:
+        """Look, until cancelled, whether that is so."""
+        while True:
+            await self.lock_if_unused()
+            await asyncio.sleep(_LOOK_S)
 
     async def close(self) -> None:
         """Stop every fetch, give back what sources borrowed, and write what is to be kept."""

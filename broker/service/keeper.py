@@ -17,7 +17,7 @@ from broker.errors import Locked
 from broker.model import Issued, Timing
 from broker.service.attempt import attempt
 from broker.service.cache import TokenCache
-from broker.service.events import Event
+from broker.service.events import Event, Who
 from broker.sources.interface import Fetcher
 
 log = logging.getLogger(__name__)
@@ -57,18 +57,20 @@ class Keeper:
         self._retired = False
         self._fingerprint: tuple[int, str] = (0, "")
 
-    async def ask(self, ttl_s: float, deadline_s: float, session: Session | None = None) -> Held:
+    async def ask(
+        self, ttl_s: float, deadline_s: float, session: Session | None = None, who: Who | None = None
+    ) -> Held:
         """Return a token to keep for `ttl_s`, within `deadline_s`.
 
-        `session` is given only where an early ask is evidence that upstream refused the last token. Raises
-        `DeadlineExceeded`, `SourceFailed`, `NeedsLogin` or `Locked`.
+        `session` is given only where an early ask is evidence that upstream refused the last token; `who` asks is only
+        noted. Raises `DeadlineExceeded`, `SourceFailed`, `NeedsLogin` or `Locked`.
         """
         now = self._clock.now()
         deadline = now.mono + deadline_s
         if session is not None and self.life.held is not None:
             serial = self.life.held.serial
             if self._history.tells_refusal(now, session, serial):
-                self._reject(now, serial, "asked again early")
+                self._reject(now, serial, "asked again early", who)
         held = await self._wait_and_answer(now, ttl_s, deadline)
         if session is not None:
             self._history.given(self._clock.now(), session, held.serial, ttl_s)
@@ -81,12 +83,12 @@ class Keeper:
             self._launch()
         await self._landing(math.inf)
 
-    def rejected(self, fingerprint: str, reason: str) -> bool:
+    def rejected(self, fingerprint: str, reason: str, who: Who | None = None) -> bool:
         """Take a caller's word that upstream refused this token: return whether it was the one in hand."""
         held = self.life.held
         if held is None or self.fingerprint(held) != fingerprint:
             return False
-        done = self._reject(self._clock.now(), held.serial, reason)
+        done = self._reject(self._clock.now(), held.serial, reason, who)
         self._tick()
         return done
 
@@ -212,7 +214,7 @@ class Keeper:
         if self._flight is not None:
             await asyncio.wait({self._flight}, timeout=None if at_most_s == math.inf else at_most_s)
 
-    def _reject(self, now: Now, serial: int, reason: str) -> bool:
+    def _reject(self, now: Now, serial: int, reason: str, who: Who | None) -> bool:
         known = self.life.rejected
         if not self.life.reject(now, serial):
             return False
@@ -221,7 +223,7 @@ class Keeper:
         if known:
             return True  # said already: a caller that repeats itself must not fill the log
         log.info("%s: upstream refused the token (%s)", self.name, reason)
-        self._tell("rejected", now, reason=reason)
+        self._tell("rejected", now, reason=reason, who=who)
         return True
 
     # --- fetching -----------------------------------------------------------------------------------------------
@@ -291,9 +293,9 @@ class Keeper:
             self._launch()
         self._schedule(now)
 
-    def _tell(self, name: str, now: Now, *, reason: str | None = None) -> None:
+    def _tell(self, name: str, now: Now, *, reason: str | None = None, who: Who | None = None) -> None:
         held = self.life.held
         remaining_s = held.remaining_s(now) if held is not None else math.inf
         expires_in_s = int(remaining_s) if remaining_s < math.inf else None
         fingerprint = self.fingerprint(held) if held is not None else None
-        self._publish(Event(name, self.name, now.wall, fingerprint, expires_in_s, reason))
+        self._publish(Event(name, self.name, now.wall, fingerprint, expires_in_s, reason, who))
