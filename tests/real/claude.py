@@ -70,10 +70,10 @@ class Claude:
         """Return the command line that starts Claude Code with these arguments, and without its questions."""
         return [*self.enter, str(self.binary), *arguments, "--dangerously-skip-permissions"]
 
-    def ask(self, prompt: str, *, deadline_s: float = DEADLINE_S) -> Answer:
-        """Run `claude -p PROMPT` once."""
+    def ask(self, prompt: str, *arguments: str, deadline_s: float = DEADLINE_S) -> Answer:
+        """Run `claude -p PROMPT ARGUMENTS` once."""
         done = subprocess.run(
-            self.command("-p", prompt),
+            self.command("-p", prompt, *arguments),
             env=dict(self.env),
             cwd=self.project,
             stdin=subprocess.DEVNULL,
