@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 from concurrent.futures import Future
 from contextlib import suppress
@@ -62,7 +63,7 @@ class Books:
     def _follow(self) -> None:
         """Use the store's key, and again when it is another than before."""
         key = key_of(self._store)
-        if self._key is None or key.secret != self._key.secret:
+        if self._key is None or not hmac.compare_digest(key.secret, self._key.secret):
             self._key = key
             self._audit.start(key, anchor(self._store))
 
