@@ -95,6 +95,7 @@ class Daemon:
         gc.freeze()  # what start-up made lives as long as the daemon: never look at it again
         notify(f"READY=1\nSTATUS={self._status_line()}")
         signs = asyncio.create_task(keep_notifying(self._status_line, watchdog_interval_s() or _STATUS_EVERY_S))
+        idle = asyncio.create_task(self._broker.lock_when_unused())
         log.info("serving %d credentials on %s", len(self._settings.credentials), self._listener.getsockname())
         await stop.wait()
         notify("STOPPING=1")
@@ -103,6 +104,7 @@ class Daemon:
         self._broker.bus.close()  # event streams first: one open stream must not delay the end
         await connections.drain(_DRAIN_ANSWERS_S, _DRAIN_REQUESTS_S)
         signs.cancel()
+        idle.cancel()
         books.cancel()
         self._tell("stopped", None)
         await self._books.close()  # before the store, which remembers where it ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,7 +15,11 @@ PASSPHRASE: Final = "fake-passphrase"  # a fake's
 
 @dataclass
 class FakeStore:
-    """`persist`: where its key pretends to live; "off" stores nothing, "passphrase" wants `PASSPHRASE` to unlock."""
+    """`persist`: where its key pretends to live; "off" stores nothing, "passphrase" wants `PASSPHRASE` to unlock.
+
+    `opens_in_s`: how long the first `open` takes. `away`: its key's home does not answer. `chosen`: there is a
+    passphrase already.
+    """
 
     persist: str = "keyring"
     locked: bool = False
@@ -22,14 +27,21 @@ class FakeStore:
     records: dict[str, Secret] = field(default_factory=dict)
     unlocks: int = 0
     closed: bool = False
+    opens_in_s: float = 0.0
+    away: bool = False
+    chosen: bool = True
+    early: dict[str, Secret] = field(default_factory=dict)
 
     async def open(self) -> None:
-        """Find it ready."""
+        """Take as long as the test says; what was kept meanwhile is stored then."""
+        await asyncio.sleep(self.opens_in_s)
+        self.opens_in_s = 0.0
+        self.records |= self.early
 
     @property
     def wants_passphrase(self) -> bool:
         """Where its key is one."""
-        return self.locked and self.persist == "passphrase"
+        return self.persist == "passphrase" and (self.locked or not self.chosen)
 
     def get(self, name: str) -> Secret | None:
         """Look it up."""
@@ -53,8 +65,8 @@ class FakeStore:
 
     def keep(self, name: str, value: Secret) -> None:
         """Store it, where that is possible."""
-        if not self.locked and self.persist != "off":
-            self.records[name] = value
+        if not self.locked and self.chosen and self.persist != "off":
+            (self.early if self.opens_in_s else self.records)[name] = value
 
     def discard(self, name: str) -> None:
         """Forget it, where that is possible."""
@@ -72,15 +84,19 @@ class FakeStore:
     async def unlock(self, passphrase: Secret | None = None) -> None:
         """Serve again."""
         self.unlocks += 1
+        if self.away:
+            raise Locked("the keyring does not answer")
         if self.persist == "passphrase" and passphrase != Secret(PASSPHRASE):
             raise Locked("that is not the passphrase; try again: broker unlock")
-        self.locked = False
+        self.locked, self.chosen = False, True
 
     async def close(self) -> None:
         """Note it."""
         self.closed = True
 
     def _check(self) -> None:
+        if self.opens_in_s:
+            raise Locked("the store is still being opened; try again")
         if self.locked:
             raise Locked("cache.bin is locked; run: broker unlock")
 
