@@ -10,7 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from broker.endpoints import surroundings
-from broker.endpoints.middleware import BODY_MAX, CONNECTIONS, PEER, PLATFORM, guard, json_body
+from broker.endpoints.middleware import BODY_MAX, CONNECTIONS, PEER, PLATFORM, STRANGER, guard, json_body
 from broker.endpoints.safe import SafeCalls
 from broker.errors import BadRequest
 from broker.model import DEFAULT_TTL_S, TOKEN
@@ -33,6 +33,7 @@ def create_app(broker: Broker, platform: Platform, describe: Callable[[], dict[s
     app = web.Application(middlewares=[guard], client_max_size=BODY_MAX)
     app[BROKER] = broker
     app[PLATFORM] = platform
+    app[STRANGER] = broker.turned_away
     app[DAEMON] = describe
     app[CONNECTIONS] = []
     app.router.add_get("/v1/token", token)

@@ -23,6 +23,8 @@ CONNECTIONS: Final = web.AppKey("connections", list[Connections])
 """The one `Connections`, in a list since it is made after the application is frozen."""
 PLATFORM: Final = web.AppKey("platform", Platform)
 PEER: Final = web.RequestKey("peer", Peer)
+STRANGER: Final = web.AppKey[Callable[[Peer], None]]("stranger")
+"""Notes who of another user's tried to get in."""
 
 BODY_MAX: Final = 64 * 1024
 BODY_MAX_S: Final = 5.0
@@ -86,6 +88,7 @@ def _own_peer(request: web.Request) -> Peer:
         raise ConnectionResetError from error
     if peer.uid != os.geteuid():
         # Another user, root too, that got past the folder's and the socket's modes.
+        request.app[STRANGER](peer)
         raise Refused(f"this daemon serves uid {os.geteuid()} only; start one of your own")
     return peer
 

@@ -141,6 +141,10 @@ class Broker:
         except Refused:  # too deep below anything
             return Who(caller.peer.pid, "")
 
+    def turned_away(self, peer: Peer) -> None:
+        """Note that another user's process got as far as the socket."""
+        self._refused(None, f"uid {peer.uid} is another user", Who(peer.pid, ""))
+
     def credentials(self) -> Iterable[tuple[Keeper, str]]:
         """List every credential, by the config's order, with its source's name."""
         return [(entry.keeper, entry.config.source) for entry in self._entries.by_name.values()]
@@ -192,9 +196,11 @@ class Broker:
                     await self._guard.check(lineage, caller.told, entry.config.audience, kind)
                 return session if self.config.daemon.infer_rejection else None, who
         except Refused as refused:
-            now = self.clock.now().wall
-            self.bus.publish(Event("refused", entry.keeper.name, now, reason=str(refused), who=who))
+            self._refused(entry.keeper.name, str(refused), who)
             raise
+
+    def _refused(self, credential: str | None, reason: str, who: Who) -> None:
+        self.bus.publish(Event("refused", credential, self.clock.now().wall, reason=reason, who=who))
 
     def _session(self, caller: Caller, lineage: Lineage) -> Session | None:
         if caller.from_tool or lineage.claude is None:
