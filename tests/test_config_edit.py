@@ -66,6 +66,15 @@ def test_a_credential_is_added_at_the_end(before: str) -> None:
     assert added.count("\r\n") == (added.count("\n") if "\r\n" in before else 0)
 
 
+def test_what_was_the_default_stays_the_default() -> None:
+    """The only credential is served to whoever names none; a second one must not make that ask fail."""
+    only = '[credentials.work]\nsource = "x"\n'
+    added = tomllib.loads(edit.add_local(only, PATH, "new"))
+    assert (added["default"], list(added["credentials"])) == ("work", ["work", "new"])
+    assert edit.add_local(f'default = "work"\n{only}', PATH, "new").count("default") == 1
+    assert "default" not in edit.add_local(f"{only}[credentials.b]\nsource = 'x'\n", PATH, "new")
+
+
 def test_what_cannot_be_edited_safely_is_told_to_the_person() -> None:
     """An inline table takes no further table: the line says what to write by hand."""
     with pytest.raises(ConfigError, match=r"/fake/config.toml: .*add a table \[credentials.new\] with source"):

@@ -61,12 +61,19 @@ def remove_audience(text: str, path: Path, credential: str, url: str) -> str:
 
 
 def add_local(text: str, path: Path, credential: str) -> str:
-    """Add a credential that lives in the broker's own store, at the end. Raises `ConfigError`."""
+    """Add a credential that lives in the broker's own store, at the end. Raises `ConfigError`.
+
+    A credential that was the only one, and so the default, stays the default.
+    """
+    meant = load(text, path)
     line_end = "\r\n" if "\r\n" in text else "\n"
     gap = line_end * (1 if text.endswith("\n") else 2) if text.strip() else ""
     added = text + gap + _LOCAL.format(name=credential).replace("\n", line_end)
-    meant = load(text, path)
-    meant.setdefault("credentials", {})[credential] = {"source": "local"}
+    known = list(meant.setdefault("credentials", {}))
+    if len(known) == 1 and "default" not in meant:
+        meant["default"] = known[0]
+        added = f'default = "{known[0]}"{line_end}{line_end}{added}'
+    meant["credentials"][credential] = {"source": "local"}
     return _read_back(added, meant, f'add a table [credentials.{credential}] with source = "local" by hand', path)
 
 
