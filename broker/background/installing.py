@@ -90,24 +90,24 @@ def _take_over(client: Client, changed: Sequence[Unit]) -> Iterator[str]:
 
     The manager knows the units by now, so a helper that finds no daemon starts this one, not one of its own.
     """
-    active = systemd.is_active()
-    if not active and stop(client):
-        yield "stopped the daemon that ran by itself"
-    systemd.enable()
-    if not active:
+    if not systemd.is_active():
+        if stop(client):
+            yield "stopped the daemon that ran by itself"
+        systemd.enable()
         yield f"listening on {client.socket_path}: the first ask starts the daemon"
-    elif any(unit.path.name == systemd.SOCKET for unit in changed):
+        return
+    systemd.enable()
+    runs = systemd.view_of(systemd.SERVICE).active == "active"
+    if any(unit.path.name == systemd.SOCKET for unit in changed):
         systemd.renew(systemd.SOCKET)  # takes the service with it
-        yield "restarted the socket and the daemon"
-    elif changed or _is_outdated(client):
+        yield "restarted the socket and the daemon" if runs else "restarted the socket"
+    elif runs and (changed or _is_outdated(client)):
         systemd.renew(systemd.SERVICE)
         yield "restarted the daemon"
 
 
 def _is_outdated(client: Client) -> bool:
-    """Whether the service runs another version than this one. Asks it only where it runs: an ask would start it."""
-    if systemd.view_of(systemd.SERVICE).active != "active":
-        return False
+    """Whether the service, which runs, is of another version than this one."""
     try:
         return bool(replace(client, timeout_s=HEALTHY_WITHIN_S).status()["daemon"]["version"] != __version__)
     except (BrokerError, KeyError, TypeError):

@@ -137,6 +137,29 @@ def test_a_changed_socket_unit_is_taken_over_too(type_: Type, home: Home) -> Non
     home.state.write_text("ActiveState=active\n")
     assert type_("setup systemd").out == f"wrote {home.units}/broker.socket\nrestarted the socket and the daemon\n"
     assert home.told()[-1] == "try-restart broker.socket"
+    (home.units / "broker.socket").unlink()
+    home.state.write_text("ActiveState=activating\n")
+    assert type_("setup systemd").out == f"wrote {home.units}/broker.socket\nrestarted the socket\n"
+
+
+def test_a_changed_unit_of_a_daemon_that_does_not_run_restarts_nothing(type_: Type, home: Home) -> None:
+    """The socket waits; the next start takes the new unit, also where the manager only has yet to read it."""
+    type_("setup systemd")
+    home.told()
+    (home.units / "broker.service").unlink()
+    home.state.write_text("ActiveState=activating\n")
+    assert type_("setup systemd").out == f"wrote {home.units}/broker.service\n"
+    assert home.told() == ["daemon-reload", "enable --now broker.socket"]
+    home.state.write_text("ActiveState=activating\nNeedDaemonReload=yes\n")
+    assert type_("setup systemd").out == "set up already\n"
+    assert home.told() == ["daemon-reload", "enable --now broker.socket"]
+
+
+def test_a_daemon_that_ran_by_itself_is_stopped_first(type_: Type, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the units are known to the manager: a helper that asks meanwhile starts the service."""
+    monkeypatch.setattr(installing, "stop", lambda _client: home.told() == ["daemon-reload"])
+    assert "stopped the daemon that ran by itself\n" in type_("setup systemd").out
+    assert home.told() == ["enable --now broker.socket"]
 
 
 @pytest.mark.parametrize("options", ["", "--undo"])
