@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -128,7 +128,17 @@ class World:
             credentials={name: CredentialConfig(name, "corp", Settings(), Timing(), ()) for name in names},
             daemon=daemon or DaemonConfig(),
         )
-        self.broker = Broker(self.config, self.platform, self.clock, self.store, boot=boot)
+        self.audit: list[dict[str, Any]] = []
+        self.broker = Broker(
+            self.config, self.platform, self.clock, self.store, boot=boot, record=lambda _at, facts: self._note(facts)
+        )
+
+    def audited(self, event: str) -> list[dict[str, Any]]:
+        """Return what the audit trail was told of such events."""
+        return [facts for facts in self.audit if facts["event"] == event]
+
+    def _note(self, facts: Mapping[str, Any]) -> None:
+        self.audit.append({name: value for name, value in facts.items() if value is not None})
 
     def _open(self, settings: Any, context: Context) -> FakeSource:  # noqa: ANN401, ARG002  # the interface's
         self.sources.append(FakeSource(self, settings))
