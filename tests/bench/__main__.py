@@ -15,7 +15,7 @@ from typing import Final
 from tests.bench.figure import Figure, show
 from tests.bench.place import MissingProgram
 
-SUBJECTS: Final = ("helper", "storm", "throughput", "memory", "many", "startup")
+SUBJECTS: Final = ("helper", "storm", "throughput", "memory", "many", "startup", "guard")
 
 
 def main(arguments: Sequence[str]) -> int:
