@@ -112,8 +112,23 @@ def test_a_broken_config_is_told_at_once_and_costs_one_start(manager: UserManage
     helper = manager.run(str(HELPER), "work")
     assert (helper.returncode, helper.stdout) == (69, "")
     assert "the config is wrong, so no daemon can start; see: broker config check" in helper.stderr
+    wait_until(lambda: manager.show("ActiveState") == "failed", "the start has failed")
     assert manager.show("NRestarts") == "0"
     manager.config.write_text(good)
+    assert manager.run(str(HELPER), "work").stdout == "fake-token-1\n"
+
+
+def test_a_folder_that_others_can_write_is_told_at_once_and_costs_one_start(manager: UserManager) -> None:
+    """Starting again would not mend it; mending it is enough."""
+    state = manager.home / ".local" / "state" / "broker"
+    assert manager.run("mkdir", "-p", str(state)).returncode == 0
+    state.chmod(0o777)
+    helper = manager.run(str(HELPER), "work")
+    assert (helper.returncode, helper.stdout) == (69, "")
+    assert f"open to others (mode 0777); run: chmod 700 {state}" in helper.stderr
+    wait_until(lambda: manager.show("ActiveState") == "failed", "the start has failed")
+    assert manager.show("NRestarts") == "0"
+    state.chmod(0o700)
     assert manager.run(str(HELPER), "work").stdout == "fake-token-1\n"
 
 
