@@ -7,8 +7,9 @@ from typing import Final
 from tests.fuzz.audit import AUDIT
 from tests.fuzz.cache import CACHE
 from tests.fuzz.daemon import SOCKET
+from tests.fuzz.editing import EDITING
 from tests.fuzz.settings import SETTINGS_FILE
 from tests.fuzz.target import Target
 from tests.fuzz.texts import ANSWER, CONFIG
 
-TARGETS: Final[tuple[Target, ...]] = (SOCKET, CONFIG, SETTINGS_FILE, ANSWER, CACHE, AUDIT)
+TARGETS: Final[tuple[Target, ...]] = (SOCKET, CONFIG, SETTINGS_FILE, EDITING, ANSWER, CACHE, AUDIT)
