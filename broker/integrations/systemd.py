@@ -23,6 +23,7 @@ _ACT_S: Final = 60.0
 _RUNS: Final = ("active", "activating", "reloading", "deactivating")
 _BOOTED: Final = Path("/run/systemd/system")  # sd_booted(3)
 _RUN_USER: Final = Path("/run/user")
+_NO_MANAGER: Final = "have one run, by `sudo loginctl enable-linger $USER` or a new sign-in, and run this again"
 _PROPERTIES: Final = ("LoadState", "ActiveState", "UnitFileState", "Result", "NeedDaemonReload", "FragmentPath")
 
 
@@ -69,8 +70,7 @@ def is_set_up(socket: Path, env: Mapping[str, str] = os.environ) -> bool:
 
     The unit's daemon uses the default places (`%t/broker/broker.sock`): who set others means another daemon.
     """
-    runtime = env.get("XDG_RUNTIME_DIR", "")
-    if not default_places(env) or not runtime or socket != Path(runtime) / "broker" / "broker.sock":
+    if not default_places(env) or socket != Path(_runtime_dir(env)) / "broker" / "broker.sock":
         return False
     return any(_property(unit, "LoadState") == "loaded" for unit in (SERVICE, SOCKET))
 
@@ -106,7 +106,7 @@ def require_manager(where: Path) -> None:
     try:
         folders = _control("show", "--value", "-p", "UnitPath", timeout_s=_LOOK_S)
     except Unreachable as error:
-        raise Unreachable(f"no systemd user manager answers; {_how_to_reach_it()} ({error})") from error
+        raise Unreachable(f"no systemd user manager answers; {_NO_MANAGER} ({error})") from error
     # In its list blanks within a path look like those between paths; and HOME may be a link here, but not there.
     if str(where) not in folders and where.resolve() not in {Path(folder).resolve() for folder in folders.split()}:
         raise Unreachable(
@@ -152,11 +152,9 @@ def lingers() -> bool | None:
     return {"yes": True, "no": False}.get(done.stdout.strip())
 
 
-def _how_to_reach_it() -> str:
-    runtime = _RUN_USER / str(os.geteuid())
-    if not os.environ.get("XDG_RUNTIME_DIR") and runtime.is_dir():
-        return f"run: export XDG_RUNTIME_DIR={runtime}, and again"  # as after su and sudo
-    return "have one run, by `sudo loginctl enable-linger $USER` or a new sign-in, and run this again"
+def _runtime_dir(env: Mapping[str, str]) -> str:
+    """Name the folder where the user manager listens, also after su, or in cron, where no variable names it."""
+    return env.get("XDG_RUNTIME_DIR") or str(_RUN_USER / str(os.geteuid()))
 
 
 def _act(verb: str) -> None:
@@ -189,7 +187,13 @@ def _control(*args: str, timeout_s: float) -> str:
     command = ["systemctl", "--user", "--no-ask-password", *args]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout_s, check=False, stdin=subprocess.DEVNULL
+            command,
+            env=os.environ | {"XDG_RUNTIME_DIR": _runtime_dir(os.environ)},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unreachable(f"{' '.join(command)}: {error}") from error
