@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from difflib import get_close_matches
 
 import click
@@ -12,7 +13,7 @@ from broker import paths
 from broker.cli import hidden
 from broker.cli.arguments import examples
 from broker.client import Client
-from broker.errors import BadRequest, BrokerError, UnknownCredential
+from broker.errors import BadRequest, BrokerError, Locked, UnknownCredential
 from broker.secret import Secret
 from broker.state import State
 from broker.stored import Stored
@@ -93,4 +94,6 @@ def _stored() -> Stored:
 
 
 def _passphrase(new: bool) -> Secret:  # noqa: FBT001  # what `Stored` gives
+    if not sys.stdin.isatty():
+        raise Locked("the passphrase is needed, and stdin is for the value; run first: broker unlock")
     return hidden.passphrase(new=new)

@@ -97,6 +97,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer the calls that change something."""
         self._answer(self.rfile.read(int(self.headers["Content-Length"])).decode())
 
+    def do_PUT(self) -> None:
+        """Answer the calls that store something."""
+        self.do_POST()
+
+    def do_DELETE(self) -> None:
+        """Answer the calls that remove something."""
+        self._answer("")
+
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 

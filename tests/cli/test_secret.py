@@ -1,0 +1,200 @@
+"""`broker secret`: what a person types, with a daemon and without one."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from broker.cli.secret import secret_command
+from tests.cli.conftest import Type
+from tests.fakes.control import Script
+
+Pipe = Callable[[bytes], None]
+
+
+@pytest.fixture
+def pipe(monkeypatch: pytest.MonkeyPatch) -> Pipe:
+    """Give `pipe(bytes)`: what the next command finds on stdin."""
+    return lambda given: monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+
+
+@pytest.fixture
+def key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the store a key, as a service manager does."""
+    place = folder / "credentials"
+    place.mkdir(mode=0o700)
+    (place / "broker-cache-key").write_bytes(os.urandom(32))
+    (place / "broker-cache-key").chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(place))
+
+
+# --- through the daemon -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
+def test_a_value_comes_from_stdin_without_its_newline(type_: Type, control: Script, pipe: Pipe, ending: bytes) -> None:
+    """The daemon stores it; nothing of it is printed."""
+    pipe(b"fake-token-1" + ending)
+    said = type_("secret set work")
+    assert (said.code, said.out, said.err) == (0, "stored work\n", "")
+    assert control.asks == ['PUT /v1/secrets/work {"value": "fake-token-1"}']
+
+
+def test_a_value_on_a_terminal_is_typed_without_echo(
+    type_: Type, control: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The question goes to stderr, and the answer nowhere."""
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _prompt: "fake-token-1")
+    said = type_("secret set work")
+    assert (said.code, said.out) == (0, "stored work\n")
+    assert control.asks == ['PUT /v1/secrets/work {"value": "fake-token-1"}']
+
+
+def test_a_value_on_the_command_line_is_refused_unquoted(type_: Type, control: Script) -> None:
+    """Others can read it there; it is not repeated, and not stored."""
+    said = type_("secret set work fake-token-1")
+    assert said.code == 64
+    assert "does not belong on the command line" in said.err
+    assert "fake-token" not in said.err
+    assert control.asks == []
+
+
+@pytest.mark.parametrize("given", [b"x" * 65_537, b"\xff\xfe"])
+def test_what_is_no_text_or_far_too_long_is_refused(type_: Type, control: Script, pipe: Pipe, given: bytes) -> None:
+    """Before anybody is asked."""
+    pipe(given)
+    said = type_("secret set work")
+    assert (said.code, said.out) == (64, "")
+    assert said.err.startswith("broker: stdin: ")
+    assert control.asks == []
+
+
+def test_the_daemons_no_is_passed_on(type_: Type, control: Script, pipe: Pipe) -> None:
+    """Where nothing can be stored: exit code 78, and what one can choose from."""
+    control.errors["/v1/secrets/work"] = (500, "storage", "there is no place for the key; choose one")
+    pipe(b"fake-token-1")
+    said = type_("secret set work")
+    assert (said.code, said.err) == (78, "broker: there is no place for the key; choose one\n")
+
+
+def test_names_are_listed_for_people_and_for_programs(type_: Type, control: Script) -> None:
+    """One a line, or JSON; nothing at all where nothing is stored."""
+    control.raw["/v1/secrets"] = b'{"secrets": ["play", "work"]}'
+    assert type_("secret list").out == "play\nwork\n"
+    assert json.loads(type_("secret list --json").out) == {"secrets": ["play", "work"]}
+    control.raw["/v1/secrets"] = b'{"secrets": []}'
+    assert type_("secret list").out == ""
+
+
+def test_deleting_says_what_it_did(type_: Type, control: Script) -> None:
+    """And for a typing error what was probably meant."""
+    control.raw["/v1/secrets/work"] = b'{"secret": "work", "deleted": true}'
+    assert type_("secret delete work").out == "deleted work\n"
+    control.raw["/v1/secrets/wrok"] = b'{"secret": "wrok", "deleted": false}'
+    control.raw["/v1/secrets"] = b'{"secrets": ["work"]}'
+    said = type_("secret delete wrok")
+    assert (said.code, said.err) == (78, "broker: no secret is stored as 'wrok'; did you mean work?\n")
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_name_completes_to_what_is_stored(control: Script) -> None:
+    """From the daemon; a completion never complains."""
+    command = secret_command.commands["delete"]
+    context = click.Context(command)
+
+    def completed() -> list[str]:
+        return [item.value for item in command.params[0].shell_complete(context, "w")]
+
+    control.raw["/v1/secrets"] = b'{"secrets": ["play", "work"]}'
+    assert completed() == ["work"]
+    control.errors["/v1/secrets"] = (423, "locked", "locked")
+    assert completed() == []
+
+
+# --- without a daemon -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("key")
+def test_without_a_daemon_it_is_stored_all_the_same(type_: Type, folder: Path, pipe: Pipe) -> None:
+    """In the encrypted file, before there is a config even; and found again."""
+    pipe(b"fake-token-1\n")
+    assert type_("secret set work").code == 0
+    assert type_("secret list").out == "work\n"
+    assert b"fake-token" not in (folder / "state" / "cache.bin").read_bytes()
+    assert type_("secret delete work").code == 0
+    assert type_("secret delete work").code == 78
+
+
+@pytest.mark.usefixtures("key")
+def test_a_config_with_other_mistakes_does_not_stop_it(type_: Type, folder: Path, pipe: Pipe) -> None:
+    """A secret in the config is mended by this very command; its own table must be right."""
+    config = folder / "config.toml"
+    config.write_text('[credentials.work]\nsource = "vault"\ntoken = "fake-token-1"\n')
+    config.chmod(0o600)
+    pipe(b"fake-token-1")
+    assert type_("secret set work").code == 0
+    config.write_text('[daemon]\npersist = "of"\n')
+    said = type_("secret list")
+    assert said.code == 78
+    assert "daemon.persist: expected one of" in said.err
+
+
+def test_where_there_is_no_place_for_a_key_the_choices_are_explained(type_: Type, folder: Path, pipe: Pipe) -> None:
+    """Exit code 78; nothing is written."""
+    (folder / "config.toml").write_text('[daemon]\npersist = "off"\n')
+    (folder / "config.toml").chmod(0o600)
+    pipe(b"fake-token-1")
+    said = type_("secret set work")
+    assert said.code == 78
+    assert said.err.count("\n") == 1
+    for choice in ("keyring", "broker-cache-key", "passphrase"):
+        assert choice in said.err
+    assert not (folder / "state" / "cache.bin").exists()
+
+
+@pytest.mark.usefixtures("key")
+def test_a_file_whose_key_only_the_daemon_is_given_is_left_to_it(
+    type_: Type, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the message says to start it."""
+    pipe(b"fake-token-1")
+    type_("secret set work")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    said = type_("secret list")
+    assert said.code == 77
+    assert said.err.endswith("or let the daemon do it: broker start\n")
+
+
+@pytest.mark.slow
+def test_a_passphrase_is_asked_for_twice_and_then_once(
+    type_: Type, folder: Path, monkeypatch: pytest.MonkeyPatch, pipe: Pipe
+) -> None:
+    """A new one twice; from a pipe it cannot be asked for, and that is said."""
+    (folder / "config.toml").write_text('[daemon]\npersist = "passphrase"\n')
+    (folder / "config.toml").chmod(0o600)
+    pipe(b"fake-token-1")
+    said = type_("secret set work")
+    assert (said.code, said.err) == (
+        77,
+        "broker: the passphrase is needed, and stdin is for the value; run first: broker unlock\n",
+    )
+    asked: list[str] = []
+
+    def typed(prompt: str) -> str:
+        asked.append(prompt)
+        return "fake-token-1" if prompt.startswith("Value") else "fake-passphrase"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.termui.hidden_prompt_func", typed)
+    assert type_("secret set work").code == 0
+    assert [prompt.split()[0] for prompt in asked] == ["Value", "New", "Repeat"]
+    asked.clear()
+    assert type_("secret list").out == "work\n"
+    assert asked == ["Passphrase: "]
