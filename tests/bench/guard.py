@@ -1,7 +1,6 @@
-"""What the audience guard adds to an ask of Claude Code's helper when nothing changed, measured in this process by the
-processor time that it takes: nothing on this way waits.
+"""What the audience guard adds to an ask of Claude Code's helper when nothing changed.
 
-The lookup of who asks and the guard run as in the daemon, on real processes: a stand-in for Claude Code (by its name),
+Measured by the processor time that it takes in this process: nothing on this way waits. The lookup of who asks and the guard run as in the daemon, on real processes: a stand-in for Claude Code (by its name),
 its shell and a helper that waits, in a project with settings. Both sides in turns.
 """
 
