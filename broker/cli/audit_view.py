@@ -43,8 +43,9 @@ def row(raw: bytes) -> Row:
     said = facts(raw)
     if said is None:
         return Row(("", "?", "", "", "", "", "no line of an audit trail; run: broker audit --verify"))
-    cells = (_moment(said), _text(said, "event"), *(_text(said, name) for name in ("credential", "fingerprint")))
-    return Row((*cells, _left(said), _who(said), _note(said)))
+    names = ("event", "credential", "fingerprint")
+    cells = (_moment(said), *(_text(said, name) for name in names), _left(said), _who(said), _note(said))
+    return Row(tuple(map(printable, cells)))
 
 
 def facts(raw: bytes) -> dict[str, Any] | None:
@@ -108,4 +109,4 @@ def _note(said: Mapping[str, Any]) -> str:
 
 def _text(said: Mapping[str, Any], name: str) -> str:
     value = said.get(name)
-    return "" if value is None else printable(str(value))
+    return "" if value is None else str(value)
