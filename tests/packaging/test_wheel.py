@@ -16,7 +16,6 @@ from typing import Final
 import pytest
 
 import broker
-from broker.integrations.systemd_units import UNITS
 from tests.helper.harness import TOKEN, Said, ok, serving
 
 pytestmark = pytest.mark.slow
@@ -76,13 +75,6 @@ def test_without_a_compiler_the_wheel_is_pure_and_says_so(python_wheel: Path) ->
     assert python_wheel.name == PYTHON
     assert script(python_wheel).startswith(b"#!/bin/sh\n")
     assert "Root-Is-Purelib: true" in metadata(python_wheel)
-
-
-def test_the_wheel_brings_the_systemd_units(python_wheel: Path) -> None:
-    """`broker setup systemd` needs no checkout."""
-    with zipfile.ZipFile(python_wheel) as archive:
-        for name in UNITS:
-            assert archive.read(f"broker/integrations/units/{name}") == (ROOT / "systemd" / name).read_bytes()
 
 
 def test_the_python_helper_can_be_chosen(tmp_path: Path, python_wheel: Path) -> None:
@@ -184,6 +176,19 @@ def test_the_helper_tells_its_version_and_kind(tmp_path: Path, kind: str, reques
     with installed(request.getfixturevalue(f"{kind}_wheel"), tmp_path / "venv") as scripts:
         done = subprocess.run([scripts / "broker-helper", "--version"], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", f"broker-helper {broker.__version__} ({kind})\n")
+
+
+def test_an_installation_finds_its_systemd_units(tmp_path: Path, python_wheel: Path) -> None:
+    """`broker setup systemd` needs no checkout."""
+    show = (
+        "from broker.integrations.systemd_units import *; print(*(u.wanted for u in installed(Path('/'), program())))"
+    )
+    with installed(python_wheel, tmp_path / "venv") as scripts:
+        done = subprocess.run(
+            [scripts / "python", "-Ic", show], cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+    assert f'\nExecStart="{scripts}/broker" run\n' in done.stdout
+    assert "\nListenStream=%t/broker/broker.sock\n" in done.stdout
 
 
 @pytest.mark.parametrize("helper", ["native", "python"])
