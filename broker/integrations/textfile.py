@@ -117,6 +117,11 @@ def replace(file: TextFile, text: str | None) -> None:
         raise _problem(file.path, "cannot be written", error) from None
 
 
+def sweep(file: TextFile) -> None:
+    """Remove what a `replace` left beside the file when it was killed."""
+    _temporary(file).unlink(missing_ok=True)
+
+
 @contextmanager
 def only_one(folder: Path) -> Iterator[None]:
     """Hold `folder` for this process; raise `ChangedMeanwhile` where another one holds it."""
@@ -131,10 +136,14 @@ def only_one(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _temporary(file: TextFile) -> Path:
+    """Name the new file until it takes the old one's place: always the same, so that `sweep` finds it."""
+    return file.target.with_name(f".{file.target.name}.broker-new")
+
+
 def _swap(file: TextFile, content: bytes) -> None:
-    # Always of the same name: what a kill left behind is removed by the next run, and not left to gather.
-    temporary = file.target.with_name(f".{file.target.name}.broker-new")
-    temporary.unlink(missing_ok=True)
+    sweep(file)
+    temporary = _temporary(file)
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(temporary, flags, _NEW_MODE), "wb") as out:

@@ -633,8 +633,11 @@ def test_a_crash_between_the_files_is_mended(
         assert setup(f"--credential work --base-url {URL} --yes").code == 0
         assert read(file)["env"]["ANTHROPIC_BASE_URL"] == URL
         assert URL in config.read_text()
+    for killed in (file, config):
+        killed.with_name(f".{killed.name}.broker-new").write_text("half a file")
     setup("--undo")
     assert (file.read_text(), config.read_text()) == (text, CONFIG)
+    assert not [*folder.rglob("*.broker-new")] or crash_at == 1, "without a record there is nothing to undo"
 
 
 def test_an_undo_that_crashed_is_finished_by_another(

@@ -60,6 +60,8 @@ def plan(file: TextFile, state: Path) -> Undo | None:
 def apply(undo: Undo, config_changed: Callable[[], None]) -> None:
     """Take it back, Claude Code's settings first. Raises `FileProblem`, `ChangedMeanwhile`; may be run again."""
     with textfile.only_one(private_folder(undo.record_path.parent)):
+        for file in filter(None, (undo.file, undo.config)):
+            textfile.sweep(file)
         if undo.file.text != undo.before:
             textfile.replace(undo.file, undo.before)
         if undo.record.made_folder and undo.before is None:
