@@ -15,6 +15,7 @@ from broker import audience
 from broker.engine.callers import has_variable
 from broker.engine.destination import Known, Pins, SettingsFile, Verdict, flags, judge
 from broker.engine.destination.known import Variables
+from broker.engine.destination.names import intercepting
 from broker.errors import Refused
 from broker.model import Kind
 
@@ -90,7 +91,7 @@ def surroundings(told: Told | None, caller: Shown | None, claude: Shown | None, 
     folders = _folders(told, caller, claude)
     initial = None if claude is None else variables(claude.environment)
     seen = None if caller is None else variables(caller.environment)
-    live = None if told is None else _live(told, seen)
+    live = None if told is None else _live(told, caller)
     homes = tuple(dict.fromkeys(_homes(folders[0], home, live, initial, seen)))
     arguments = claude.arguments if claude is not None else ()
     flag = flags(arguments)
@@ -148,11 +149,17 @@ def _compare(told: Told, caller: Shown) -> None:
             raise Refused(f"pid {caller.pid} says something else of its variable {name!r:.80} than the kernel does")
 
 
-def _live(told: Told, seen: Mapping[str, str] | None) -> Variables:
+def _live(told: Told, caller: Shown | None) -> Variables:
     """Take what steers from the kernel where it shows it: a helper leaves out long values."""
-    if seen is None:
+    if caller is None or caller.environment is None:
         return dict(told.variables)
-    return {name: value for name, value in seen.items() if steers(name)}
+    return _steering(caller.environment)
+
+
+@lru_cache(maxsize=64)
+def _steering(environment: bytes) -> Variables:
+    seen = variables(environment) or {}
+    return {name: value for name, value in seen.items() if steers(name) or intercepting(name, value)}
 
 
 def _folders(told: Told | None, caller: Shown | None, claude: Shown | None) -> tuple[str, ...]:

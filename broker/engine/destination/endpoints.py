@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,37 +11,47 @@ from broker.engine.destination.layers import ABSENT, Layers, Value
 
 _OFF: Final = frozenset({ABSENT, "0", "false", "no", "off"})
 _ON: Final = frozenset({"1", "true", "yes", "on"})
-_REGION: Final = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
+_REGION: Final = re.compile(r"[a-z0-9-]{0,40}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
     """A way for Claude Code to reach a model.
 
-    `switch` is the variable that turns it on, `url` the one that redirects it. `own` is where it goes otherwise, with
-    the variables in `part` filled in, the first that is set; None where that cannot be known from outside.
+    `switch` is the variable that turns it on, `url` the one that redirects it. `own` says where it goes otherwise by
+    its region, None where that cannot be known from outside; the region is in the first variable of `part` that is
+    set, else it is `usual`.
     """
 
     switch: str
     url: str
-    own: str | None = None
+    own: Callable[[str], str] | None = None
     part: tuple[str, ...] = ()
     usual: str = ""
 
 
-FIRST_PARTY: Final = Provider("", "ANTHROPIC_BASE_URL", "https://api.anthropic.com")
+def _vertex(region: str) -> str:
+    match region:
+        case "global":
+            return "https://aiplatform.googleapis.com/v1"
+        case "us" | "eu":
+            return f"https://aiplatform.{region}.rep.googleapis.com/v1"
+    return f"https://{region}-aiplatform.googleapis.com/v1"
+
+
+FIRST_PARTY: Final = Provider("", "ANTHROPIC_BASE_URL", lambda _region: "https://api.anthropic.com")
 PROVIDERS: Final = (
     Provider(
         "CLAUDE_CODE_USE_BEDROCK",
         "ANTHROPIC_BEDROCK_BASE_URL",
-        "https://bedrock-runtime.{}.amazonaws.com",
+        lambda region: f"https://bedrock-runtime.{region}.amazonaws.com",
         ("AWS_REGION", "AWS_DEFAULT_REGION"),
         "us-east-1",
     ),
     Provider(
         "CLAUDE_CODE_USE_VERTEX",
         "ANTHROPIC_VERTEX_BASE_URL",
-        "https://{}-aiplatform.googleapis.com/v1",
+        _vertex,
         ("CLOUD_ML_REGION",),
         "us-east5",
     ),
@@ -87,13 +97,12 @@ def _of(provider: Provider, layers: Layers, switch: Value) -> Iterator[Destinati
 
 def _own(provider: Provider, layers: Layers, setting: Value) -> Iterator[Destination]:
     """Name the provider's own endpoints, for every region that may be meant."""
-    if provider.own is None or not provider.part:
-        yield Destination(provider.own, setting, provider)
+    if provider.own is None:
+        yield Destination(None, setting, provider)
         return
     for region in _regions(provider, layers):
         # Anything else could name another host: AWS_REGION=x@evil.example/
-        plain = region.text is not None and _REGION.fullmatch(region.text)
-        url = provider.own.format(region.text) if plain else None
+        url = provider.own(region.text) if region.text is not None and _REGION.fullmatch(region.text) else None
         yield Destination(url, region if region.file else setting, provider)
 
 

@@ -10,8 +10,8 @@ from typing import Final
 from broker import audience as audiences
 from broker.engine.destination.endpoints import BASE_URLS, Destination, destinations
 from broker.engine.destination.known import Allowed, Known, Pins, Refused, Scope, SettingsFile, Verdict
-from broker.engine.destination.layers import Layers, files_in_use, variables
-from broker.engine.destination.names import family
+from broker.engine.destination.layers import LIVE, Layers, files_in_use, variables
+from broker.engine.destination.names import family, intercepting
 
 _SHOWN_MAX: Final = 1024
 _NOT_MEANT: Final = "which is outside this credential's audience"
@@ -28,7 +28,11 @@ def judge(known: Known, audience: Sequence[str], allowed: Pins) -> Verdict:
     for file in files_in_use(known):
         if refused := _refuse_file(file, audience, allowed):
             return refused
-    goes_to = list(destinations(Layers(known)))
+    layers = Layers(known)
+    for name, text in layers.vanished():
+        if title := intercepting(name, text):
+            return _vanished(name, title)
+    goes_to = list(destinations(layers))
     for destination in goes_to:
         if destination.url is None or not audiences.covers(audience, destination.url):
             return _outside(destination)
@@ -61,6 +65,13 @@ def _steering(file: SettingsFile, audience: Sequence[str]) -> Iterator[Refused]:
         elif title := family(name, text):
             mend = f"a project may not set that by itself: read the file, then: broker allow {_folder(file)}"
             yield Refused(file.path, key, f"{_at(file.path, key)} is {title} variable; {mend}")
+
+
+def _vanished(name: str, title: str) -> Refused:
+    why = (
+        "that no settings file holds any more, so it came from a project's; end this session and start Claude Code anew"
+    )
+    return Refused(LIVE, name, f"{LIVE} has {shown(name)}, {title} variable {why}")
 
 
 def _outside(destination: Destination) -> Refused:

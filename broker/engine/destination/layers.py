@@ -54,8 +54,16 @@ class Layers:
                     return found
         return [*found, Value(ABSENT)]
 
+    def vanished(self) -> Iterator[tuple[str, str | None]]:
+        """Find the variables that Claude Code has now and no layer says: their file is gone, their effect is not.
+
+        Of a session that started on a hostile branch, say, of which another one was checked out since. Nothing can
+        be said where it is not known what it was started with.
+        """
+        if self._said is not self._files:
+            yield from ((name, text) for name, text in self._live.items() if self._unexplained(name))
+
     def _unexplained(self, name: str) -> list[Value]:
-        """What the helper sees and no layer says: from a file that is gone since another branch was checked out, say."""
         if name not in self._live:
             return []
         live = Value(self._live[name], LIVE, name)
@@ -123,7 +131,8 @@ def _files(known: Known) -> Iterator[_Layer]:
             if file.scope is scope:
                 yield _Layer(file.path, variables(file), certain=scope is Scope.MANAGED or not said.doubtful)
     project = [file for file in files if file.scope is Scope.PROJECT]
-    for file in sorted(project, key=lambda file: (not _is_local(file), file.path)):
+    # Those elsewhere may count, and may count more (a main checkout's local file): what is not sure comes first.
+    for file in sorted(project, key=lambda file: (_folder(file) == known.folder, not _is_local(file))):
         yield _Layer(file.path, variables(file), certain=_folder(file) == known.folder)
     for file in files:
         if file.scope is Scope.USER:

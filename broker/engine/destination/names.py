@@ -29,6 +29,7 @@ _FAMILIES: Final = {
     "a broker's": r"BROKER_.*",
 }
 _TITLES: Final = tuple(_FAMILIES)
+_INTERCEPTING: Final = frozenset({"a proxy", "a TLS", "a JavaScript runtime's", "a loader's or resolver's"})
 _STEERING: Final = re.compile(
     "_*(?:" + "|".join(f"(?P<f{at}>{names})" for at, names in enumerate(_FAMILIES.values())) + ")",
     re.ASCII | re.DOTALL | re.VERBOSE,
@@ -71,3 +72,9 @@ def family(name: str, text: str | None) -> str | None:
         return None
     match = _STEERING.fullmatch(name.upper())  # proxies are read in lower case too
     return None if match is None or match.lastgroup is None else _TITLES[int(match.lastgroup[1:])]
+
+
+def intercepting(name: str, text: str | None) -> str | None:
+    """Say the same of the families by which somebody gets in between, and which Claude Code never sets by itself."""
+    title = family(name, text)
+    return title if title in _INTERCEPTING else None

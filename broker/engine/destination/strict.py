@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any, Final, NoReturn
 
 SIZE_MAX: Final = 1 << 20
@@ -15,6 +16,8 @@ SIZE_MAX: Final = 1 << 20
 
 DEPTH_MAX: Final = 64
 """Levels of nesting."""
+
+_TOO_DEEP: Final = f"is nested deeper than {DEPTH_MAX} levels"
 
 
 class NotStrict(ValueError):
@@ -31,28 +34,28 @@ def parse(content: bytes) -> Mapping[str, object]:
         raise NotStrict("is not UTF-8") from None
     if text.startswith("\N{BOM}"):
         raise NotStrict("begins with a byte-order mark")
-    _bound_depth(text)
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (json.JSONDecodeError, RecursionError, ValueError) as error:
-        if isinstance(error, NotStrict):
-            raise
+    except NotStrict:
+        raise
+    except RecursionError:
+        raise NotStrict(_TOO_DEEP) from None
+    except ValueError:  # malformed, or a number of thousands of digits
         raise NotStrict("is not valid JSON") from None
     if not isinstance(value, dict):
         raise NotStrict("is not a JSON object")
+    _bound_depth(value)
     return value
 
 
-def _bound_depth(text: str) -> None:
-    """Refuse deep nesting before the parser recurses into it. Counts brackets in strings too, which can only refuse more."""
-    depth = 0
-    for character in text:
-        if character in "{[":
-            depth += 1
-            if depth > DEPTH_MAX:
-                raise NotStrict(f"is nested deeper than {DEPTH_MAX} levels")
-        elif character in "}]":
-            depth -= 1
+def _bound_depth(value: object) -> None:
+    level = [value]
+    for _ in range(DEPTH_MAX):
+        inner = [part.values() if isinstance(part, dict) else part for part in level if isinstance(part, (dict, list))]
+        level = list(chain.from_iterable(inner))
+        if not level:
+            return
+    raise NotStrict(_TOO_DEEP)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
