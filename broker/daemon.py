@@ -24,6 +24,7 @@ from broker.errors import ConfigError
 from broker.integrations import installed_helper
 from broker.integrations.notify import keep_notifying, notify, watchdog_interval_s
 from broker.service.broker import Broker
+from broker.service.desktop import Desktop
 from broker.service.events import Event
 from broker.service.guard import Guard
 from broker.service.settings import SettingsOnDisk
@@ -70,6 +71,7 @@ class Daemon:
         self._broker = Broker(
             self._settings, self._system, SystemClock(), self._store, guard=self._guard, record=self._books.record
         )
+        self._desktop = Desktop(self._broker.safe, loop)
         self._broker.start()
         books = loop.create_task(self._books.open())
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload()))
@@ -96,11 +98,13 @@ class Daemon:
         notify(f"READY=1\nSTATUS={self._status_line()}")
         signs = asyncio.create_task(keep_notifying(self._status_line, watchdog_interval_s() or _STATUS_EVERY_S))
         idle = asyncio.create_task(self._broker.lock_when_unused())
+        self._desktop.follow(self._settings.daemon.lock_on)
         log.info("serving %d credentials on %s", len(self._settings.credentials), self._listener.getsockname())
         await stop.wait()
         notify("STOPPING=1")
         locks.say_stopping(self._lock)
         watcher.stop()
+        self._desktop.stop()
         self._broker.bus.close()  # event streams first: one open stream must not delay the end
         await connections.drain(_DRAIN_ANSWERS_S, _DRAIN_REQUESTS_S)
         signs.cancel()
@@ -123,6 +127,7 @@ class Daemon:
             self._tell("reload-refused", None)
         else:
             self._reload_error = None
+            self._desktop.follow(settings.daemon.lock_on)
             logging.getLogger("broker").setLevel(settings.daemon.log_level.upper())
             log.info("config reloaded: %d credentials", len(settings.credentials))
             self._tell("reloaded", f"{len(settings.credentials)} credentials")
@@ -143,8 +148,12 @@ class Daemon:
             warnings.append({"code": "refused", "message": f"a caller was refused: {self._guard.refusal}"})
         if self._claude.pins_trouble is not None:
             warnings.append({"code": "allowed-broken", "message": self._claude.pins_trouble})
-        warnings += [{"code": code, "message": message} for code, message in self._broker.safe.warnings]
-        warnings += [{"code": code, "message": message} for code, message in self._books.warnings]
+        if self._broker.config.daemon.persist != self._settings.daemon.persist:
+            warnings.append(
+                {"code": "persist-changed", "message": "persist was changed; it counts after: broker restart"}
+            )
+        found = [*self._broker.safe.warnings, *self._desktop.warnings, *self._books.warnings]
+        warnings += [{"code": code, "message": message} for code, message in found]
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -157,6 +166,8 @@ class Daemon:
         }
 
     def _status_line(self) -> str:
+        if self._broker.safe.locked:
+            return "locked"
         now = self._broker.clock.now()
         states = [str(keeper.life.state(now)) for keeper, _ in self._broker.credentials()]
         counted = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
