@@ -89,10 +89,10 @@ def cli() -> None:
 
     \b
     Begin here:
-      broker demo            see it work: no network, no account, nothing left behind
-      broker config path     where the config goes
-      broker start           start the daemon
-      broker status          see how everything is
+      broker demo                   see it work: no network, no account, nothing left behind
+      broker secret set anthropic   store a key, typed at a prompt; or write a config for another source
+      broker setup claude-code      have Claude Code ask for it
+      broker status                 see how everything is
     """  # noqa: D301  # \b is click's mark for "do not rewrap"
 
 
