@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 _SETTINGS: Final = "--settings"
@@ -54,7 +55,8 @@ class Flags:
         return self.sources is None or source in self.sources
 
 
-def flags(arguments: Sequence[str]) -> Flags:
+@lru_cache(maxsize=64)
+def flags(arguments: tuple[str, ...]) -> Flags:
     """Read Claude Code's command line (argv, with the program itself)."""
     found = list(_options(arguments))
     given = {name: value for name, value, _sure in found}  # of an option that is given twice the last counts

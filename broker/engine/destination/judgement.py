@@ -10,8 +10,8 @@ from typing import Final
 from broker import audience as audiences
 from broker.engine.destination.endpoints import BASE_URLS, Destination, destinations
 from broker.engine.destination.known import Allowed, Known, Pins, Refused, Scope, SettingsFile, Verdict
-from broker.engine.destination.layers import LIVE, Layers, files_in_use, variables
-from broker.engine.destination.names import family, intercepting
+from broker.engine.destination.layers import LIVE, Layers, files_in_use
+from broker.engine.destination.names import intercepting
 
 _SHOWN_MAX: Final = 1024
 _NOT_MEANT: Final = "which is outside this credential's audience"
@@ -25,10 +25,11 @@ def judge(known: Known, audience: Sequence[str], allowed: Pins) -> Verdict:
     that must lie within the audience whoever set it, since only the config says for whom a credential is meant. A
     file that cannot be read strictly is refused even then: nobody can tell what it says to Claude Code.
     """
-    for file in files_in_use(known):
+    files = files_in_use(known)
+    for file in files:
         if refused := _refuse_file(file, audience, allowed):
             return refused
-    layers = Layers(known)
+    layers = Layers(known, files)
     for name, text in layers.vanished():
         if title := intercepting(name, text):
             return _vanished(name, title)
@@ -57,14 +58,13 @@ def _refuse_file(file: SettingsFile, audience: Sequence[str], allowed: Pins) -> 
 
 def _steering(file: SettingsFile, audience: Sequence[str]) -> Iterator[Refused]:
     """Find what a project says that is not its business."""
-    for name, text in variables(file).items():
-        key = f"env.{name}"
-        if name in BASE_URLS and text:
-            if not audiences.covers(audience, text):
-                yield Refused(file.path, key, f"{_at(file.path, key)} {_leads_outside(text)}")
-        elif title := family(name, text):
+    for name, title in file.steering.items():
+        key, text = f"env.{name}", file.env[name]
+        if name not in BASE_URLS or not text:
             mend = f"a project may not set that by itself: read the file, then: broker allow {_folder(file)}"
             yield Refused(file.path, key, f"{_at(file.path, key)} is {title} variable; {mend}")
+        elif not audiences.covers(audience, text):
+            yield Refused(file.path, key, f"{_at(file.path, key)} {_leads_outside(text)}")
 
 
 def _vanished(name: str, title: str) -> Refused:

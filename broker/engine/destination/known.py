@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
 
+from broker.engine.destination.names import family
 from broker.engine.destination.strict import NotStrict, parse
 
 Pins = AbstractSet[tuple[str, str]]
@@ -33,6 +34,8 @@ class SettingsFile:
 
     `settings` is None where the file could not be read strictly, and `problem` says why in words that follow the
     path ("is a symbolic link"). A file that does not exist is none at all: leave it out.
+    `env` are the variables that it sets, in the words of an environment (None for what is no plain value), and
+    `steering` those of them that a project may not set, with the family's title.
     """
 
     path: str
@@ -40,20 +43,41 @@ class SettingsFile:
     settings: Mapping[str, object] | None
     problem: str = ""
     sha256: str = ""
+    env: Variables = field(default_factory=dict)
+    steering: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str, scope: Scope, content: bytes) -> Self:
         """Parse the whole content of a file."""
         sha256 = hashlib.sha256(content).hexdigest()
         try:
-            return cls(path, scope, parse(content), sha256=sha256)
+            settings = parse(content)
         except NotStrict as reason:
             return cls(path, scope, None, str(reason), sha256)
+        env = _variables(settings)
+        steering = {name: title for name, text in env.items() if (title := family(name, text))}
+        return cls(path, scope, settings, sha256=sha256, env=env, steering=steering)
 
     @classmethod
     def unreadable(cls, path: str, scope: Scope, problem: str) -> Self:
         """Stand for a file that could not even be read, or must not be: not a regular file, too large, too slow."""
         return cls(path, scope, None, problem)
+
+
+def _variables(settings: Mapping[str, object]) -> Variables:
+    env = settings.get("env")
+    return {name: _as_text(value) for name, value in env.items()} if isinstance(env, dict) else {}
+
+
+def _as_text(value: object) -> str | None:
+    match value:
+        case str():
+            return value
+        case bool():
+            return str(value).lower()
+        case int():
+            return str(value)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

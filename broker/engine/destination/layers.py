@@ -8,7 +8,7 @@ that the variable may have.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,9 +34,10 @@ class Value:
 class Layers:
     """The layers of one Claude Code, the strongest first."""
 
-    def __init__(self, known: Known) -> None:
+    def __init__(self, known: Known, files: Sequence[SettingsFile]) -> None:
+        """Put the layers of `files` (those in use) on what else is known."""
         self._live = known.live or {}
-        self._files = list(_files(known))
+        self._files = list(_layers(known, files))
         self._start = _Layer(LIVE, self._live if known.initial is None else known.initial, certain=True, prefix="")
         self._said = self._files if known.initial is None else [*self._files, self._start]
 
@@ -104,39 +105,19 @@ def _in_use(file: SettingsFile, said: Flags) -> bool:
     return file.scope is not Scope.USER or said.names("user")
 
 
-def variables(file: SettingsFile) -> Variables:
-    """Return the `env` of a settings file, in the words of an environment; None for what is no plain value."""
-    env = (file.settings or {}).get("env")
-    if not isinstance(env, Mapping):
-        return {}
-    return {name: _as_text(value) for name, value in env.items()}
-
-
-def _as_text(value: object) -> str | None:
-    match value:
-        case str():
-            return value
-        case bool():
-            return str(value).lower()
-        case int():
-            return str(value)
-    return None
-
-
-def _files(known: Known) -> Iterator[_Layer]:
+def _layers(known: Known, files: Sequence[SettingsFile]) -> Iterator[_Layer]:
     said = flags(known.arguments)
-    files = files_in_use(known)
     for scope in (Scope.MANAGED, Scope.FLAG):
         for file in reversed(files):
             if file.scope is scope:
-                yield _Layer(file.path, variables(file), certain=scope is Scope.MANAGED or not said.doubtful)
+                yield _Layer(file.path, file.env, certain=scope is Scope.MANAGED or not said.doubtful)
     project = [file for file in files if file.scope is Scope.PROJECT]
     # Those elsewhere may count, and may count more (a main checkout's local file): what is not sure comes first.
     for file in sorted(project, key=lambda file: (_folder(file) == known.folder, not _is_local(file))):
-        yield _Layer(file.path, variables(file), certain=_folder(file) == known.folder)
+        yield _Layer(file.path, file.env, certain=_folder(file) == known.folder)
     for file in files:
         if file.scope is Scope.USER:
-            yield _Layer(file.path, variables(file), certain=True)
+            yield _Layer(file.path, file.env, certain=True)
 
 
 def _is_local(file: SettingsFile) -> bool:
