@@ -89,8 +89,8 @@ def cli() -> None:
 
     \b
     Begin here:
-      broker demo                   see it work: no network, no account, nothing left behind
-      broker secret set anthropic   store a key, typed at a prompt; or write a config for another source
+      broker demo                   see it work, with nothing left behind
+      broker secret set anthropic   store a key, typed at a prompt
       broker setup claude-code      have Claude Code ask for it
       broker status                 see how everything is
     """  # noqa: D301  # \b is click's mark for "do not rewrap"
