@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ def allow_command(path: Path, *, yes: bool, as_json: bool) -> None:
     pins.read(state)  # first of all: to a broken file nothing can be added
     folder = folder_of(path)
     found = _candidates(folder, state)
-    new = {one.pin for one in found if one.refused and not one.allowed and one.pin is not None}
+    new = {one.pin for one in found if not one.allowed and one.pin is not None}
     if not as_json:
         _show(folder, found)
     if new and not (yes or _agreed(folder, as_json=as_json)):
@@ -50,10 +51,11 @@ def allow_command(path: Path, *, yes: bool, as_json: bool) -> None:
         pins.change(state, add=new)
     left = _left(folder, state)
     if as_json:
-        click.echo(json.dumps({"folder": folder, "files": [*map(_described, found)], "refused": left}, indent=2))
+        after = _candidates(folder, state)
+        click.echo(json.dumps({"folder": folder, "files": [*map(_described, after)], "refused": left}, indent=2))
         return
     if new:
-        click.echo(f"Allowed until a file changes; to take it back: broker deny {printable(folder)}")
+        click.echo(f"Allowed until a file changes; to take it back: broker deny {_quoted(folder)}")
     if left:
         click.echo(f"Still refused: {printable(left)}")
 
@@ -110,9 +112,13 @@ def _content(path: str) -> list[str]:
 def _agreed(folder: str, *, as_json: bool) -> bool:
     if as_json or not sys.stdin.isatty():
         raise BadRequest(
-            f"{printable(folder)}: nobody can be asked here; read the files, then: broker allow {printable(folder)} --yes"
+            f"{printable(folder)}: nobody can be asked here; read the files, then: broker allow {_quoted(folder)} --yes"
         )
     return click.confirm("Allow these files as they are now?")
+
+
+def _quoted(folder: str) -> str:
+    return shlex.quote(printable(folder))
 
 
 def _described(one: Candidate) -> dict[str, Any]:

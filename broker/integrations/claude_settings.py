@@ -80,6 +80,11 @@ def look(place: Place, pins_path: str, mounts: Mounts | None = None) -> Looked:
     return Looked(Found(files, allowed), tuple(eye.sights.values()), trouble, pins_trouble, local)
 
 
+def can_be_allowed(file: SettingsFile) -> bool:
+    """Whether a person's word for its present content helps: nobody can say anything for what cannot be read."""
+    return bool(file.sha256) and (file.settings is not None or _BY_HAND in file.problem)
+
+
 def text_of(path: str) -> str:
     """Read a settings file for a person's eyes; what cannot be read is said in its place."""
     content = _Eye().content(path, follow=True)
@@ -181,10 +186,10 @@ class _Eye:
         if mark is None:
             return None
         if stat.S_ISLNK(mark[0]):
-            return self._linked(path, f"is behind a symbolic link, {folder} ({_BY_HAND})", allowed)
+            return self._linked(path, f"is behind a symbolic link, {folder}", allowed)
         mark = self._note(path, follow=False, whole=True)
         if mark is not None and stat.S_ISLNK(mark[0]):
-            return self._linked(path, f"is a symbolic link ({_BY_HAND})", allowed)
+            return self._linked(path, "is a symbolic link", allowed)
         return self._read(path, Scope.PROJECT)
 
     def _linked(self, path: str, problem: str, allowed: Pins) -> SettingsFile | None:
@@ -192,7 +197,8 @@ class _Eye:
         found = self._read(path, Scope.PROJECT, follow=True)
         if found is None or (path, found.sha256) in allowed:
             return found
-        return SettingsFile(path, Scope.PROJECT, None, problem, found.sha256)
+        way_out = f" ({_BY_HAND})" if found.settings is not None else ""
+        return SettingsFile(path, Scope.PROJECT, None, problem + way_out, found.sha256)
 
     def _read(self, path: str, scope: Scope, *, follow: bool | None = None) -> SettingsFile | None:
         content = self.content(path, follow=scope is not Scope.PROJECT if follow is None else follow)

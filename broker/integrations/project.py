@@ -14,6 +14,7 @@ from typing import Final
 
 from broker.engine import policy
 from broker.engine.destination import Refused, Scope, SettingsFile, Verdict, findings
+from broker.engine.destination.endpoints import BASE_URLS
 from broker.engine.policy import Shown
 from broker.errors import BadRequest
 from broker.integrations import claude_settings
@@ -33,8 +34,12 @@ class Candidate:
 
     @property
     def pin(self) -> Pin | None:
-        """Name its present content; None where nobody can."""
-        return (self.file.path, self.file.sha256) if self.file.sha256 else None
+        """Name its present content; None where allowing that would change nothing.
+
+        Where requests may go is not a person's word about a file, but the config's about a credential.
+        """
+        steers = any(refused.key.removeprefix("env.") not in BASE_URLS for refused in self.refused)
+        return (self.file.path, self.file.sha256) if steers and claude_settings.can_be_allowed(self.file) else None
 
 
 def folder_of(path: Path) -> str:
