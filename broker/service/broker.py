@@ -109,11 +109,12 @@ class Broker:
         deadline_s -= self.clock.now().mono - began
         self.safe.used()
         held = await keeper.ask(ttl_s, deadline_s, session, who)
-        remaining_s = held.remaining_s(self.clock.now())
+        now = self.clock.now()
+        remaining_s = held.remaining_s(now)
         expires_in_s = None if held.issued.expires_at is None else max(0, int(remaining_s))
         fingerprint = keeper.fingerprint(held)
         if self._journal is not None:
-            self._journal.served(keeper.name, fingerprint, expires_in_s, who)
+            self._journal.served(now, keeper.name, fingerprint, expires_in_s, who)
         return Served(keeper.name, held, expires_in_s, fingerprint)
 
     def keeper(self, name: str | None) -> Keeper:

@@ -6,23 +6,18 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 QUEUE_MAX: Final = 256
 
 
-class Role(StrEnum):
-    """What a caller is to Claude Code."""
+Role = Literal["helper", "child", "other"]
+"""What a caller is to Claude Code: certainly its `apiKeyHelper` (or a status line of the same form), below it in another
+way (a tool, a hook), or nothing of its (a person's command, a service)."""
 
-    HELPER = "helper"
-    """Certainly its `apiKeyHelper`, or a status line of the same form."""
-
-    CHILD = "child"
-    """Below it in another way: a tool, a hook."""
-
-    OTHER = "other"
-    """Nothing of Claude Code's: a person's command, a service."""
+HELPER: Final[Role] = "helper"
+CHILD: Final[Role] = "child"
+OTHER: Final[Role] = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +31,7 @@ class Who:
     pid: int
     program: str
     session: int | None = None
-    role: Role = Role.OTHER
+    role: Role = OTHER
     within: int = 0
 
     @property

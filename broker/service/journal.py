@@ -15,11 +15,11 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final
 
-from broker.clock import Clock
+from broker.clock import Clock, Now
 from broker.engine.callers import Session
 from broker.platform.interface import Peer
 from broker.service.ancestors import Lineage
-from broker.service.events import Event, Role, Who
+from broker.service.events import CHILD, HELPER, Event, Who
 
 REPEAT_S: Final = 3600.0
 RECIPIENTS_MAX: Final = 4096
@@ -48,22 +48,23 @@ class Journal:
         """Record an event; the same refusal of the same caller like an answer, not each time."""
         times = None
         if event.who is not None and event.name == "refused":
-            times = self._news((event.name, event.credential, event.reason, event.who.recipient))
+            times = self._news(
+                self._clock.now().mono, (event.name, event.credential, event.reason, event.who.recipient)
+            )
             if times == 0:
                 return
         facts = _facts(event.name, event.credential, event.fingerprint, event.expires_in_s, event.who)
         self._record(event.at, facts | {"reason": event.reason, "times": _many(times)})
 
-    def served(self, credential: str, fingerprint: str, expires_in_s: int | None, who: Who) -> None:
+    def served(self, now: Now, credential: str, fingerprint: str, expires_in_s: int | None, who: Who) -> None:
         """Record that `who` is given this token, where that is news."""
-        times = self._news((credential, fingerprint, who.recipient))
+        times = self._news(now.mono, (credential, fingerprint, who.recipient))
         if times:
             facts = _facts("served", credential, fingerprint, expires_in_s, who)
-            self._record(self._clock.now().wall, facts | {"times": _many(times)})
+            self._record(now.wall, facts | {"times": _many(times)})
 
-    def _news(self, what: Hashable) -> int:
-        """Return for how many times a line about `what` would stand; 0 where none is due."""
-        now = self._clock.now().mono
+    def _news(self, now: float, what: Hashable) -> int:
+        """Return for how many times a line about `what` would stand; 0 where none is due. `now` is `mono`."""
         told = self._told.get(what)
         if told is None:
             self._told[what] = _Told(now)
@@ -85,7 +86,7 @@ def who_is(peer: Peer, lineage: Lineage, session: Session | None) -> Who:
     program = caller.name if caller is not None else ""
     if claude is None:
         return Who(peer.pid, program, within=_kernel_session(peer.pid))
-    role = Role.HELPER if session is not None else Role.CHILD
+    role = HELPER if session is not None else CHILD
     return Who(peer.pid, program, claude.pid, role, within=claude.started)
 
 
@@ -100,7 +101,7 @@ def _kernel_session(pid: int) -> int:
 def _facts(event: str, credential: str | None, fingerprint: str | None, left_s: int | None, who: Who | None) -> Facts:
     facts: Facts = {"event": event, "credential": credential, "fingerprint": fingerprint, "expires_in_s": left_s}
     if who is not None:
-        facts |= {"pid": who.pid, "program": who.program, "session": who.session, "role": str(who.role)}
+        facts |= {"pid": who.pid, "program": who.program, "session": who.session, "role": who.role}
     return facts
 
 

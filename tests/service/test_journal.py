@@ -16,15 +16,15 @@ from broker.model import Process
 from broker.platform.interface import Peer
 from broker.service.ancestors import Lineage
 from broker.service.broker import Caller
-from broker.service.events import Event, Role, Who
+from broker.service.events import Event, Who
 from broker.service.guard import Guard
 from broker.service.journal import RECIPIENTS_MAX, REPEAT_S, Journal, who_is
 from tests.service.scripted import Step
 from tests.service.virtual_time import in_virtual_time
 from tests.service.world import HELPER, PERSON, FakePlatform, World
 
-CLAUDE = Who(30, "broker-helper", 10, Role.HELPER, within=5)
-TOOL = Who(31, "broker-helper", 10, Role.CHILD, within=5)
+CLAUDE = Who(30, "broker-helper", 10, "helper", within=5)
+TOOL = Who(31, "broker-helper", 10, "child", within=5)
 PERSONS = Who(40, "broker", within=7)
 
 
@@ -43,7 +43,7 @@ class Book:
     def serve(self, *callers: Who, fingerprint: str = "f1") -> None:
         """Hand it out."""
         for who in callers:
-            self.journal.served("work", fingerprint, 60, who)
+            self.journal.served(self.now(), "work", fingerprint, 60, who)
 
 
 def test_a_session_that_asks_all_the_time_is_one_line() -> None:
@@ -121,8 +121,8 @@ def test_who_is_behind_an_ask_is_told_by_its_ancestry() -> None:
     """Its own program, the Claude Code above it if any, and whether it certainly is that one's helper."""
     peer = Peer(uid=1000, pid=100)
     below = _lineage("broker-helper", "sh", "claude", claude=2)
-    assert who_is(peer, below, Session(102, 5)) == Who(100, "broker-helper", 102, Role.HELPER, 5)
-    assert who_is(peer, below, None) == Who(100, "broker-helper", 102, Role.CHILD, 5)
+    assert who_is(peer, below, Session(102, 5)) == Who(100, "broker-helper", 102, "helper", 5)
+    assert who_is(peer, below, None) == Who(100, "broker-helper", 102, "child", 5)
     own = Peer(uid=1000, pid=os.getpid())
     assert who_is(own, _lineage("broker", "bash"), None) == Who(os.getpid(), "broker", within=os.getsid(0))
     gone = Peer(uid=1000, pid=2**22 + 1)

@@ -7,6 +7,7 @@ line that the encrypted store remembers (`known_seq`, `known_mac`): what verific
 
 from __future__ import annotations
 
+import io
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -167,9 +168,7 @@ class Trail:
         """
         older = files.older(self._folder)
         if len(older) > files.OLDER_MAX:
-            kept = reversed(older[: files.OLDER_MAX])
-            first = next((line.seq for path in kept for line in _lines(path)), 0)
-            self._oldest = max(self._oldest, first)
+            self._oldest = max(self._oldest, next(filter(None, map(_first, reversed(older[: files.OLDER_MAX]))), 0))
 
     def _remembered_oldest(self) -> int:
         """Return the first line that an earlier run kept, by its own proven word or the store's."""
@@ -235,15 +234,27 @@ def number(line: Line, name: str) -> int:
 def _backwards(folder: Path) -> Iterator[Line]:
     """Yield the lines that are well-formed, the last one first."""
     for path in reversed(files.present(folder)):
-        yield from reversed(list(_lines(path)))
+        content = _content(path)
+        end = len(content)
+        while end > 0:  # one after the other: as many objects as a file has lines would stay in the daemon's memory
+            start = content.rfind(b"\n", 0, end) + 1
+            with suppress(Malformed):
+                yield chain.parse(content[start:end])
+            end = start - 1
 
 
-def _lines(path: Path) -> Iterator[Line]:
-    """Yield the lines of one file that are well-formed; none of a file that cannot be read."""
-    try:
-        content = files.read(path)
-    except (OSError, UnsafePath):
-        return
-    for raw in content.split(b"\n"):
+def _first(path: Path) -> int:
+    """Return the number of the first well-formed line of a file; 0 where there is none."""
+    content = io.BytesIO(_content(path))
+    for raw in content:
         with suppress(Malformed):
-            yield chain.parse(raw)
+            return chain.parse(raw.rstrip(b"\n")).seq
+    return 0
+
+
+def _content(path: Path) -> bytes:
+    """Read a file; nothing of one that cannot be read."""
+    try:
+        return files.read(path)
+    except (OSError, UnsafePath):
+        return b""
