@@ -72,6 +72,6 @@ AUDIT: Final = Target(
     TRAILS,
     damaged(TRAILS),
     audited,
-    4000,
+    2000,
     smoke=60,
 )

@@ -48,4 +48,4 @@ def _mended(content: bytes) -> bytes:
     return header.finished(content[:10] + length + content[14 : -header.CHECKSUM_BYTES])
 
 
-CACHE: Final = pure("cache", "cache.bin is read exactly as written, or named unreadable", CACHES, check_cache, 4000)
+CACHE: Final = pure("cache", "cache.bin is read exactly as written, or named unreadable", CACHES, check_cache, 2000)

@@ -166,6 +166,6 @@ SOCKET: Final = Target(
     CORPUS,
     damaged(CORPUS, HTTP) | WELL_FORMED,
     fuzzed,
-    examples=3000,
+    examples=2000,
     smoke=0,
 )

@@ -66,5 +66,5 @@ def check_pins(content: bytes) -> None:
         assert all(isinstance(path, str) and len(sha256) == 64 for path, sha256 in read)
 
 
-TOLD: Final = pure("headers", "read as the helper meant it, or refused unquoted", HEADERS, check_headers, 4000)
-ALLOWED: Final = pure("pins", "pins with their hashes, or a reason", PINS, check_pins, 4000)
+TOLD: Final = pure("headers", "read as the helper meant it, or refused unquoted", HEADERS, check_headers, 2000)
+ALLOWED: Final = pure("pins", "pins with their hashes, or a reason", PINS, check_pins, 2000)

@@ -75,6 +75,6 @@ SETTINGS_FILE: Final = pure(
     "refused, or read as every reader would; verdicts show no value",
     SETTINGS,
     check_settings,
-    4000,
+    2000,
     odd=ELSEWHERE,
 )

@@ -25,7 +25,7 @@ type = "demo"
 [credentials.a]
 source = "minted"
 lifetime = "90s"
-audience = ["https://*.corp.example:4000/a"]
+audience = ["https://*.corp.example:2000/a"]
 [credentials.b]
 source = "keyring"
 service = "s"
@@ -77,5 +77,5 @@ def check_answer(content: bytes) -> None:
             assert PLANTED not in f"{issued!r}{issued.details}"
 
 
-CONFIG: Final = pure("config", "a config or all its problems; no value is repeated", CONFIGS, check_config, 4000)
-ANSWER: Final = pure("answer", "a servable credential, or an error that repeats nothing", ANSWERS, check_answer, 4000)
+CONFIG: Final = pure("config", "a config or all its problems; no value is repeated", CONFIGS, check_config, 2000)
+ANSWER: Final = pure("answer", "a servable credential, or an error that repeats nothing", ANSWERS, check_answer, 2000)
