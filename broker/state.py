@@ -18,7 +18,7 @@ from broker.storage.store import EncryptedStore
 
 T = TypeVar("T")
 
-_PATIENCE_S: Final = 10.0
+_PATIENCE_S: Final = 15.0
 """How long to wait for a daemon that is starting or ending: it has the store, but does not answer."""
 
 _AGAIN_S: Final = 0.05

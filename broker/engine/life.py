@@ -13,6 +13,7 @@ from random import Random
 from typing import Final
 
 from broker.clock import Now
+from broker.engine.advice import YOUNG, too_long_ttl
 from broker.engine.pacing import Pace, Peak
 from broker.engine.vocabulary import Counters, Failure, Held, Plan, Receipt, State, Trouble, Warn
 from broker.errors import DeadlineExceeded, NeedsLogin, SourceFailed
@@ -20,9 +21,6 @@ from broker.model import Issued, Timing
 
 BRIEF_WAIT_S: Final = 0.5
 """How long an ask waits for a better token while one that is still valid is in hand."""
-
-YOUNG: Final = 1 / 4
-"""Share of its lifetime during which a token is not replaced, except on rejection: no hot zone."""
 
 AHEAD: Final = 1 / 3
 """Share of its lifetime that is left when a token is replaced ahead of time."""
@@ -237,7 +235,7 @@ class Life:
                 Warn("rate-limited", f"upstream limits this key for another {self._limited_until - now.mono:.0f}s")
             )
         if self._peak.value(now.mono) > (1 - YOUNG) * held.lifetime_s:
-            found.append(self._ttl_warning(held.lifetime_s))
+            found.append(too_long_ttl(held.lifetime_s, self.timing.min_validity_s))
         return found
 
     # --- decisions ----------------------------------------------------------------------------------------------
@@ -329,16 +327,4 @@ class Life:
         wait_s = max(0.0, self._pace.next_at - now.mono)
         return SourceFailed(
             f"{self.failure.message}; next try in {wait_s:.0f}s, or now with: broker refresh {self.name}"
-        )
-
-    def _ttl_warning(self, lifetime_s: float) -> Warn:
-        fits_s = (1 - YOUNG) * lifetime_s - self.timing.min_validity_s
-        advice = f"set CLAUDE_CODE_API_KEY_HELPER_TTL_MS to at most {fits_s * 1000:.0f}"
-        if fits_s < YOUNG * lifetime_s:
-            advice = (
-                f"set CLAUDE_CODE_API_KEY_HELPER_TTL_MS to at most {YOUNG * lifetime_s * 1000:.0f}"
-                f' and min_validity to at most "{YOUNG * lifetime_s * 1000:.0f}ms"'
-            )
-        return Warn(
-            "ttl-too-long", f"tokens live {lifetime_s:.0f}s, too short for how long callers keep them; {advice}"
         )

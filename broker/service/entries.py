@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from broker.clock import Clock
 from broker.config import Config, CredentialConfig, SourceConfig
@@ -55,12 +55,17 @@ class Entries:
         self._boot = boot
         self._sources: dict[str, Opened] = {}
         self.by_name: dict[str, Entry] = {}
-        self._farewells: set[asyncio.Task[None]] = set()
+        self._farewells: dict[asyncio.Task[None], list[Keeper]] = {}
 
     @property
     def keepers(self) -> list[Keeper]:
         """Every credential's keeper, by the config's order."""
         return [entry.keeper for entry in self.by_name.values()]
+
+    @property
+    def leaving(self) -> list[Keeper]:
+        """The keepers of earlier configs that still have somebody to answer."""
+        return [keeper for keepers in self._farewells.values() for keeper in keepers]
 
     def apply(self, config: Config) -> list[Keeper]:
         """Serve this config from now on, and return the new keepers.
@@ -76,7 +81,7 @@ class Entries:
         for entry in dropped:
             entry.keeper.retire()
         if dropped or unused:
-            self._bid_farewell(_close_when_settled(dropped, unused))
+            self._bid_farewell(dropped, unused)
         return [entry.keeper for name, entry in entries.items() if before.get(name) is not entry]
 
     async def reopen(self) -> None:
@@ -87,13 +92,11 @@ class Entries:
             opened = self._sources[entry.config.source]
             entry.keeper.fetcher = opened.source.fetcher(entry.config.settings, name)
             self.by_name[name] = replace(entry, opened=opened)
-        await _give_back(left)
+        await asyncio.gather(_give_back(left), self._hurry())
 
     async def close(self) -> None:
         """Stop every fetch, and give back what sources borrowed."""
-        for farewell in self._farewells:
-            farewell.cancel()
-        await asyncio.gather(*self._farewells, return_exceptions=True)
+        await self._hurry()
         await asyncio.gather(*(keeper.close() for keeper in self.keepers))
         await _give_back(self._sources.values())
 
@@ -124,10 +127,16 @@ class Entries:
             return None
         return TokenCache(self._store, wanted.name, settings_digest(source, wanted), self._boot)
 
-    def _bid_farewell(self, farewell: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(farewell)
-        self._farewells.add(task)
-        task.add_done_callback(self._farewells.discard)
+    def _bid_farewell(self, dropped: list[Entry], unused: list[Opened]) -> None:
+        task = asyncio.create_task(_close_when_settled(dropped, unused))
+        self._farewells[task] = [entry.keeper for entry in dropped]
+        task.add_done_callback(self._farewells.pop)
+
+    async def _hurry(self) -> None:
+        """Wait for no fetch of an earlier config any longer."""
+        for farewell in self._farewells:
+            farewell.cancel()
+        await asyncio.gather(*self._farewells, return_exceptions=True)
 
 
 async def _close_when_settled(dropped: Iterable[Entry], unused: Iterable[Opened]) -> None:

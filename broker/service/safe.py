@@ -42,11 +42,13 @@ class Safe:
         self._turn = asyncio.Lock()
         self._turns: set[asyncio.Task[None]] = set()
         self._opening: asyncio.Task[None] | None = None
+        self._reading = False
         self._tried_at = -math.inf
         self._used_at = clock.now().mono
 
     def open(self) -> None:
         """Begin to fetch the key and read the file."""
+        self._reading = True
         self._opening = asyncio.create_task(self._open(), name="open the store")
 
     async def ready(self, at_most_s: float) -> float:
@@ -67,7 +69,7 @@ class Safe:
         for keeper in keepers:
             if self.locked:
                 keeper.lock()
-            elif not self.store.locked:
+            elif self._readable:
                 keeper.restore()
         self._sweep()
 
@@ -135,6 +137,7 @@ class Safe:
 
     async def _open(self) -> None:
         await self.store.open()
+        self._reading = False
         self._tried_at = self._clock.now().mono
         if self.store.locked and self.store.wants_passphrase:
             self._shut("its passphrase has not been given yet")
@@ -147,6 +150,10 @@ class Safe:
         except BrokerError as error:
             log.debug("the store stays closed: %s", error)
         self._take_up()
+
+    @property
+    def _readable(self) -> bool:
+        return not (self.locked or self._reading or self.store.locked)
 
     async def _to_the_end(self, turn: Coroutine[Any, Any, None]) -> None:
         """Run it to its end, also when whoever wanted it leaves: half locked is not locked."""
@@ -161,13 +168,13 @@ class Safe:
 
     def _shut(self, reason: str) -> None:
         self.locked = True
-        for keeper in self._entries.keepers:
+        for keeper in (*self._entries.keepers, *self._entries.leaving):
             keeper.lock()
         log.info("locked: %s", reason)
         self._publish(Event("locked", None, self._clock.now().wall, reason=reason))
 
     def _take_up(self) -> None:
-        if self.locked or self.store.locked:
+        if not self._readable:
             return
         key = self.store.derive("fingerprint")
         for keeper in self._entries.keepers:
@@ -180,7 +187,7 @@ class Safe:
 
     def _sweep(self) -> None:
         """Keep no token of a credential that the config no longer names."""
-        if self.locked or self.store.locked:
+        if not self._readable:
             return
         for record in self.store.names(TOKENS):
             if record.removeprefix(TOKENS) not in self._entries.by_name:

@@ -19,7 +19,7 @@ from broker.storage.interface import SECRETS
 from tests.fakes.store import PASSPHRASE, FakeStore
 from tests.service.scripted import Step
 from tests.service.virtual_time import in_virtual_time
-from tests.service.world import PERSON, World
+from tests.service.world import PERSON, Settings, World
 
 HOUR_S = 3600.0
 
@@ -296,6 +296,32 @@ async def test_a_deleted_secret_is_served_no_more() -> None:
     assert await world.broker.secrets.delete("work")
     assert world.broker.keeper("work").life.held is None
     assert not await world.broker.secrets.delete("work")
+
+
+@in_virtual_time
+async def test_a_reload_while_the_store_opens_waits_for_it_like_the_start() -> None:
+    """New credentials have what was kept as soon as it is read."""
+    before = World()
+    await before.token("work")
+    world = World(Step(text="fake-token-new"), store=before.store, clock=before.clock)
+    world.store.opens_in_s = 1.0
+    world.broker.start()
+    await settle()
+    world.broker.apply(world.with_credential("work", timing=Timing(min_validity_s=1)))
+    assert await world.token("work") == "fake-token-1"
+
+
+@in_virtual_time
+async def test_who_waits_for_a_credential_of_an_earlier_config_is_told_too() -> None:
+    """A reload let it wait for its answer; the lock does not."""
+    world = World(Step(after_s=1e6), names=("work",))
+    waiting = asyncio.create_task(world.token("work"))
+    await asyncio.sleep(0.1)
+    world.broker.apply(world.with_credential("work", settings=Settings("y")))
+    await settle()
+    await world.broker.safe.lock("a test")
+    with pytest.raises(Locked):
+        await waiting
 
 
 @pytest.mark.parametrize("value", ["", "two words", "fake\nlines", "fäke", "x" * 16_385])

@@ -13,7 +13,7 @@ from broker.config import CredentialConfig, edit, parse
 from broker.config.file import read_text
 from broker.config.syntax import load
 from broker.config.wording import near
-from broker.engine.life import YOUNG
+from broker.engine.advice import YOUNG
 from broker.errors import BadRequest, UnknownCredential
 from broker.integrations import textfile
 from broker.integrations.claude_code.plan import ConfigPlan
