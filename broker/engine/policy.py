@@ -43,6 +43,8 @@ class Shown:
     folder: str | None
     environment: bytes | None
     arguments: tuple[str, ...] = ()
+    apart: bool = False
+    """Paths may lead it elsewhere than us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Place:
     """Where to look for the settings of one Claude Code; all paths absolute.
 
     `folders`: where it works. `homes`: where its user's settings are. `flag`: the file that `--settings` names.
-    `view`: the folder in which the kernel says it works, by the process: must be the first of `folders`.
+    `view`: where paths may lead it elsewhere than us, its folder by way of the process: must be the first of `folders`.
     """
 
     folders: tuple[str, ...]
@@ -96,8 +98,8 @@ def surroundings(told: Told | None, caller: Shown | None, claude: Shown | None, 
     arguments = claude.arguments if claude is not None else ()
     flag = flags(arguments)
     named = posixpath.join(folders[0], flag.settings) if flag.settings is not None and not flag.is_text else None
-    shown = claude is not None and claude.pid > 0 and claude.folder is not None
-    place = Place(folders, homes, named, f"/proc/{claude.pid}/cwd" if claude is not None and shown else None)
+    view = f"/proc/{claude.pid}/cwd" if claude is not None and claude.apart and claude.folder is not None else None
+    place = Place(folders, homes, named, view)
     certain = claude is not None or caller is None or has_variable(caller.environment, _CHILD)
     return Surroundings(place, live, initial, arguments, certain)
 

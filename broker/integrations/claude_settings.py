@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.engine.destination import Pins, Repository, Scope, SettingsFile, main_checkout, project_files
+from broker.engine.destination.judgement import shown
 from broker.engine.destination.places import git_folder
 from broker.engine.destination.strict import SIZE_MAX
 from broker.engine.policy import Found, Place
@@ -113,11 +114,13 @@ class _Eye:
         for folder in place.folders:
             mark = self._note(folder, follow=True, whole=False)
             if mark is None or not stat.S_ISDIR(mark[0]):
-                return f"{folder}: the working folder is not there (any more?), so its settings cannot be checked"
+                return (
+                    f"{shown(folder)}: the working folder is not there (any more?), so its settings cannot be checked"
+                )
         if place.view is not None:
             seen = self._note(place.view, follow=True, whole=False)
             if seen is not None and seen != self.sights[place.folders[0], True].mark:
-                return f"{place.folders[0]}: is another folder for Claude Code than for the daemon (a container?), so its settings cannot be checked"
+                return f"{shown(place.folders[0])}: is another folder for Claude Code than for the daemon (a container?), so its settings cannot be checked"
         return None
 
     def settings(self, place: Place, allowed: Pins) -> tuple[SettingsFile, ...]:

@@ -53,5 +53,8 @@ class Platform(Protocol):
     def folder(self, pid: int) -> str | None:
         """Return the working folder of a process; None when it cannot be read."""
 
+    def apart(self, pid: int) -> bool:
+        """Whether a path may lead this process elsewhere than us: it is in a container, say; True when in doubt."""
+
     def harden(self) -> None:
         """Keep this process's memory from other programs: no debugger, no core dump."""

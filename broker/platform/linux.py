@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Final
 
 from broker.model import Process
@@ -88,10 +89,28 @@ class Linux:
         except OSError:
             return None
 
+    def apart(self, pid: int) -> bool:
+        """Whether a path may lead this process elsewhere than us: it is in a container, say; True when in doubt."""
+        theirs = _mounts_of(str(pid))
+        return theirs is None or theirs != _own_mounts()
+
     def harden(self) -> None:
         """Keep this process's memory from other programs: no debugger, no core dump."""
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _mounts_of(pid: str) -> str | None:
+    """Name the mount namespace of a process: mount_namespaces(7)."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")  # noqa: PTH115  # as above
+    except OSError:
+        return None
+
+
+@cache
+def _own_mounts() -> str | None:
+    return _mounts_of("self")
 
 
 def _parsed(pid: int, raw: bytes) -> Process | None:

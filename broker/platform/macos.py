@@ -81,6 +81,10 @@ class MacOS:
         except psutil.Error:
             return None
 
+    def apart(self, pid: int) -> bool:  # noqa: ARG002  # the interface's
+        """Whether a path may lead this process elsewhere than us; never here: there are no containers of this kind."""
+        return False
+
     def harden(self) -> None:
         """Keep this process's memory from other programs: no core dump. (macOS guards against debuggers itself.)"""
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -149,8 +149,6 @@ class Ancestors:
             self._hold(_Known(pinned, innocent))
 
     def _hold(self, known: _Known) -> None:
-        if (before := self._known.pop(known.pinned.process.pid, None)) is not None:
-            before.pinned.close()
         self._known[known.pinned.process.pid] = known
         if len(self._known) > REMEMBERED_MAX:
             self._known.popitem(last=False)[1].pinned.close()

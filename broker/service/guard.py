@@ -82,9 +82,9 @@ class Guard:
         return policy.surroundings(told, caller, claude, self._home)
 
     def _shown(self, pid: int) -> Shown:
-        return Shown(
-            pid, self._platform.folder(pid), self._platform.environment(pid), tuple(self._platform.arguments(pid))
-        )
+        system = self._platform
+        arguments = tuple(system.arguments(pid))
+        return Shown(pid, system.folder(pid), system.environment(pid), arguments, system.apart(pid))
 
 
 def _raise(verdict: Verdict) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from broker.engine.destination.judgement import shown
 from broker.engine.policy import Place
 from broker.errors import Refused
 from broker.integrations import claude_settings
@@ -20,7 +21,8 @@ DEADLINE_S: Final = 2.0
 """How long the files of one place may take to read; then the ask is refused."""
 
 THREADS_MAX: Final = 16
-"""Looks at the same time, each at another place; one that hangs keeps its thread until the file system wakes up."""
+"""Looks at the same time, each at another place; one that hangs keeps its thread until the file system wakes up, and
+further ones wait for a free one."""
 
 PLACES_MAX: Final = 256
 """Places remembered; the one that was asked from longest ago is forgotten first."""
@@ -45,6 +47,8 @@ class SettingsOnDisk:
         self._deadline_s = deadline_s
         self._known: OrderedDict[Place, tuple[int, Looked]] = OrderedDict()
         self._flights: dict[Place, _Flight] = {}
+        self._queue: deque[tuple[Place, _Flight]] = deque()
+        self._running = 0
         self._arrivals = 0
         self.pins_trouble: str | None = None
 
@@ -60,7 +64,7 @@ class SettingsOnDisk:
                 return await self._landed(place)
         except TimeoutError:
             raise Refused(
-                f"{place.folders[0]}: its Claude Code settings could not be read within {self._deadline_s:g} s (does its file system hang?)"
+                f"{shown(place.folders[0])}: its Claude Code settings could not be read within {self._deadline_s:g} s (does its file system hang?)"
             ) from None
 
     def close(self) -> None:
@@ -77,34 +81,39 @@ class SettingsOnDisk:
                 return flight.result()
 
     def _launch(self, place: Place) -> _Flight:
-        if len(self._flights) >= THREADS_MAX:
-            raise Refused(
-                f"{place.folders[0]}: its Claude Code settings cannot be read now: {THREADS_MAX} file systems hang; unmount them"
-            )
-        flight = self._flights[place] = _Flight(self._arrivals)
-        loop = asyncio.get_running_loop()
-        generation = self._mounts.refresh()
-
-        def work() -> None:
-            try:
-                flight.looked = self._look(place)
-            except Exception as error:  # noqa: BLE001  # whatever it is belongs to who waits, not to the thread
-                flight.error = error
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                loop.call_soon_threadsafe(self._land, place, flight, generation)
-
-        try:
-            threading.Thread(target=work, name="settings", daemon=True).start()
-        except RuntimeError:
-            del self._flights[place]
-            raise Refused("the system gives no more threads to read Claude Code's settings in") from None
+        flight = self._flights[place] = _Flight()
+        self._queue.append((place, flight))
+        self._start()
         return flight
 
+    def _start(self) -> None:
+        """Begin with the looks that wait, as far as there are threads for them."""
+        while self._queue and self._running < THREADS_MAX:
+            place, flight = self._queue.popleft()
+            flight.number = self._arrivals
+            arguments = (place, flight, self._mounts.refresh(), asyncio.get_running_loop())
+            self._running += 1
+            try:
+                threading.Thread(target=self._work, args=arguments, name="settings", daemon=True).start()
+            except RuntimeError as error:
+                flight.error = error
+                self._land(place, flight, 0)
+
+    def _work(self, place: Place, flight: _Flight, generation: int, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            flight.looked = self._look(place)
+        except Exception as error:  # noqa: BLE001  # whatever it is belongs to who waits, not to the thread
+            flight.error = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(self._land, place, flight, generation)
+
     def _land(self, place: Place, flight: _Flight, generation: int) -> None:
+        self._running -= 1
         del self._flights[place]
         if flight.looked is not None:
             flight.looked = self._remember(place, flight.looked, generation)
         flight.over.set()
+        self._start()
 
     def _remember(self, place: Place, looked: Looked, generation: int) -> Looked:
         """Keep what was found; where nothing changed keep the older object, which verdicts were made for."""
@@ -120,14 +129,15 @@ class SettingsOnDisk:
 
 @dataclass(slots=True)
 class _Flight:
-    """One look under way. `number`: how many had asked when it began."""
+    """One look, under way or waiting for a thread. `number`: how many had asked when it began."""
 
-    number: int
+    number: int = 0
     over: asyncio.Event = field(default_factory=asyncio.Event)
     looked: Looked | None = None
     error: Exception | None = None
 
     def result(self) -> Looked:
         if self.looked is None:
-            raise Refused("Claude Code's settings cannot be checked: a bug; please report it") from self.error
+            what = type(self.error).__name__  # its words may quote a file
+            raise Refused(f"Claude Code's settings cannot be read ({what}); please report it") from self.error
         return self.looked

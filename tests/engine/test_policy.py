@@ -29,10 +29,17 @@ def test_helper_and_claude_code_in_one_folder_are_one_place() -> None:
     around = surroundings(TOLD, HELPER, CLAUDE, "/root")
     assert around.place.folders == ("/project",)
     assert around.place.homes == ("/home/u/.claude",)
-    assert around.place.view == "/proc/10/cwd"
+    assert around.place.view is None
     assert (around.live, around.initial) == ({"ANTHROPIC_BASE_URL": BASE}, {"HOME": "/home/u"})
     assert around.arguments == ("claude", "-p")
     assert around.certain
+
+
+def test_a_claude_code_apart_from_us_is_seen_through_its_process() -> None:
+    """In a container the same path may be another folder; where the kernel hides it, there is nothing to compare."""
+    apart = Shown(10, "/project", b"", apart=True)
+    assert surroundings(TOLD, None, apart, "/root").place.view == "/proc/10/cwd"
+    assert surroundings(TOLD, None, Shown(10, None, b"", apart=True), "/root").place.view is None
 
 
 def test_the_same_words_are_understood_once() -> None:

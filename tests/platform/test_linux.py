@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -177,6 +177,15 @@ def test_a_pinned_process_whose_parent_ended_is_not_the_same() -> None:
         pinned.close()
         assert outer.stdin is not None
         outer.stdin.close()
+
+
+def test_a_process_with_other_mounts_is_apart(need: Callable[[bool, str], None]) -> None:
+    """A path may lead it elsewhere; one that cannot be seen may be such a one."""
+    assert not Linux().apart(os.getpid())
+    assert Linux().apart(GONE)
+    need(os.geteuid() == 0, "the right to make a mount namespace is missing")
+    with _running("/usr/bin/unshare", "-m", "/bin/sh", "-c", "echo; read line; exit") as running:
+        assert Linux().apart(running.pid)
 
 
 def test_the_other_end_of_a_socket_is_named_by_the_kernel(tmp_path: Path) -> None:

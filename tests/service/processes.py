@@ -37,6 +37,7 @@ class Processes:
     argv: dict[int, list[str]] = field(default_factory=dict)
     environments: dict[int, bytes] = field(default_factory=dict)
     folders: dict[int, str] = field(default_factory=dict)
+    contained: set[int] = field(default_factory=set)
     pins: list[Held] = field(default_factory=list)
     looks: int = 0
 
@@ -78,6 +79,10 @@ class Processes:
     def folder(self, pid: int) -> str | None:
         """Look into the table."""
         return self.folders.get(pid)
+
+    def apart(self, pid: int) -> bool:
+        """Whether the test says so."""
+        return pid in self.contained
 
     def harden(self) -> None:
         """Not asked."""

@@ -139,6 +139,14 @@ async def test_a_helper_in_a_container_is_judged_by_its_word() -> None:
         await world.ask(0, TOLD)
 
 
+async def test_a_claude_code_in_a_container_is_seen_through_its_process() -> None:
+    """The paths that it knows may be other folders here."""
+    world = World()
+    world.processes.contained.add(10)
+    await world.ask()
+    assert [place.view for place in world.files.places] == ["/proc/10/cwd"]
+
+
 async def test_a_caller_that_is_another_one_by_then_is_refused() -> None:
     """Its pid was handed on while files were read: a stranger was judged."""
     world = World()

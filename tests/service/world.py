@@ -96,6 +96,10 @@ class FakePlatform:
     def folder(self, pid: int) -> str | None:
         """Not in this table."""
 
+    def apart(self, pid: int) -> bool:
+        """Not in this table."""
+        return False
+
     def harden(self) -> None:
         """Not asked."""
 
