@@ -96,7 +96,7 @@ class FakePlatform:
     def folder(self, pid: int) -> str | None:
         """Not in this table."""
 
-    def apart(self, pid: int) -> bool:
+    def apart(self, pid: int) -> bool:  # noqa: ARG002  # the interface's
         """Not in this table."""
         return False
 
