@@ -84,6 +84,7 @@ async def credential(request: web.Request) -> web.Response:
 async def status(request: web.Request) -> web.Response:
     """`GET /v1/status`."""
     broker = request.app[BROKER]
+    await broker.safe.opened()
     credentials = [report.credential(keeper, source, broker.clock) for keeper, source in broker.credentials()]
     return web.json_response({"daemon": request.app[DAEMON](), "credentials": credentials})
 

@@ -51,6 +51,11 @@ class Safe:
         self._reading = True
         self._opening = asyncio.create_task(self._open(), name="open the store")
 
+    async def opened(self) -> None:
+        """Wait a moment while the store is being opened: before that nobody knows what there is."""
+        if self._opening is not None and not self._opening.done():
+            await asyncio.wait({self._opening}, timeout=_OPENING_S)
+
     async def ready(self, at_most_s: float) -> float:
         """Wait while the store is being opened, and return for how many seconds that was.
 
