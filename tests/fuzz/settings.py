@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from broker import audience
 from broker.engine.destination import Known, Refused, Scope, SettingsFile, judge
 from tests.fuzz.target import one_line, pure
 
@@ -47,10 +48,17 @@ def check_settings(content: bytes) -> None:
             frozenset(),
         )
         if isinstance(told, Refused):
-            one_line(told.reason, PLANTED)
+            one_line(told.reason, "" if names_it_in_a_path(found.settings) else PLANTED)
         else:
             assert found.settings is not None
             assert goes_home(found.settings)
+
+
+def names_it_in_a_path(settings: Mapping[str, Any] | None) -> bool:
+    """Whether damage made a plain base URL with the planted text in its path: such a URL is shown, to be recognized."""
+    env = (settings or {}).get("env")
+    values = env.values() if isinstance(env, dict) else ()
+    return any(isinstance(url, str) and PLANTED in url and audience.problem(url) is None for url in values)
 
 
 def goes_home(settings: Mapping[str, Any]) -> bool:
