@@ -6,9 +6,11 @@ import asyncio
 import os
 import random
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -146,22 +148,31 @@ def readable(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if PLANTED in path.read_bytes()]
 
 
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """Give a folder in memory where there is one: a kill cannot tell, and a busy disk would take minutes."""
+    shared = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="b-", dir=shared if shared.is_dir() else None))
+    yield folder
+    shutil.rmtree(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("persist", ["systemd", "keyring"])
 def test_a_kill_at_any_moment_loses_no_stored_secret_and_leaves_none_readable(
-    persist: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    persist: str, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Five hundred times: under way may be one change for each writer, and nothing else is in doubt.
 
     Nor does a kill between a write and its count make the keyring take the newest file for an older one.
     """
-    folder, credentials = tmp_path / "state", tmp_path / "credentials"
+    folder, credentials = memory / "state", memory / "credentials"
     folder.mkdir(mode=0o700)
     credentials.mkdir(mode=0o700)
     (credentials / "broker-cache-key").write_bytes(os.urandom(32))
     (credentials / "broker-cache-key").chmod(0o400)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
-    monkeypatch.setattr(os_keyring, "ask", KeyringInFile(tmp_path / "keyring.json").ask)
+    monkeypatch.setattr(os_keyring, "ask", KeyringInFile(memory / "keyring.json").ask)
     log, chance, unfinished = Log(), random.Random(7), 0
     with zygote(folder, persist, {"CREDENTIALS_DIRECTORY": str(credentials)}) as writers:
         for number in range(KILLS):
