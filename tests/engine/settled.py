@@ -53,8 +53,9 @@ class Settled:
                 return Repository(str(root))
             if (root / ".git").is_file():
                 pointer = (root / ".git").read_bytes()
-                common = (Path(git_folder(str(root), pointer) or root) / "commondir").read_bytes()
-                return Repository(str(root), main_checkout(str(root), pointer, common))
+                common = Path(git_folder(str(root), pointer) or root) / "commondir"
+                main = main_checkout(str(root), pointer, common.read_bytes()) if common.exists() else None
+                return Repository(str(root), main)
         return None
 
 

@@ -106,6 +106,12 @@ HARMLESS: Final = (
     ),
     _project("--setting-sources user", STEERED, refused=False, arguments=("--setting-sources", "user")),
     _project("--setting-sources=user", STEERED, refused=False, arguments=("--setting-sources=user",)),
+    Row(
+        "--setting-sources user,project, local file",
+        {f"project/{LOCAL}": STEERED},
+        refused=False,
+        arguments=("--setting-sources", "user, project"),
+    ),
     _project(
         "--ignore-persisted-trust",
         STEERED,
@@ -185,6 +191,14 @@ FILES: Final = (
     Row("a symbolic link", {"evil.json": STEERED}, VERSIONS, links={f"project/{SETTINGS}": "evil.json"}),
     Row("a linked .claude", {"evil/settings.json": STEERED}, VERSIONS, links={"project/.claude": "evil"}),
     _elsewhere("the repository's root, local", f"project/{LOCAL}", NEWER, folder="project/a/b", files=_REPOSITORY),
+    _elsewhere("below the repository's root", f"project/a/{LOCAL}", *VERSIONS, folder="project/a", files=_REPOSITORY),
+    _elsewhere(
+        "the root of a repository kept elsewhere, local",
+        f"project/{LOCAL}",
+        NEWER,
+        folder="project/a",
+        files={"project/.git": "gitdir: {dir}/kept\n", "kept/HEAD": "ref: refs/heads/main\n"},
+    ),
     _elsewhere("the repository's root", f"project/{SETTINGS}", folder="project/a/b", files=_REPOSITORY),
     _elsewhere("a worktree's main checkout, local", f"main/{LOCAL}", NEWER, folder="tree", files=_WORKTREE),
     _elsewhere("a worktree's main checkout", f"main/{SETTINGS}", folder="tree", files=_WORKTREE),
