@@ -20,7 +20,7 @@ from tests.real.claude import Answer, Claude
 from tests.real.conftest import Developer, Need, minting_config
 from tests.real.hanging import can_hang, hanging
 from tests.real.installed import BROKER, HELPER, Place, running
-from tests.real.process import DEADLINE_S
+from tests.real.process import DEADLINE_S, wait_until
 from tests.real.upstream import ANSWER, Upstream, serving
 from tests.setup_claude_code import NEWER, VERSIONS
 
@@ -194,6 +194,22 @@ def test_a_setting_of_the_command_line_is_judged_too(
     assert claude.ask("say pong", "--setting-sources", "user") == PONG
     assert stolen(thief) == []
     assert len(upstream.seen) == 1
+
+
+@every_version
+def test_a_session_whose_project_begins_to_steer_gets_no_further_token(
+    version: str, developer: Developer, guarded: Place, upstream: Upstream, thief: Upstream
+) -> None:
+    """After a pull, say: Claude Code takes up the new settings at once, drops its key and asks for another."""
+    claude = developer(version)
+    project_says(claude, {})
+    with claude.session() as session:
+        assert session.ask("say pong") == PONG
+        project_says(claude, to(thief))
+        wait_until(lambda: session.ask("say pong").failed, "the new settings are taken up", poll_s=0.5)
+    assert thief.seen != []
+    assert stolen(thief) == []
+    assert "env.ANTHROPIC_BASE_URL" in refusal(guarded)
 
 
 def test_what_a_tool_of_a_steered_claude_code_asks_for_is_refused_too(
