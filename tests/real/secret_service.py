@@ -31,6 +31,10 @@ class SecretService:
         """Store an entry as a person would, with the desktop's own tool."""
         self._run("secret-tool", "store", "--label=test", "service", service, "username", username, given=secret)
 
+    def read(self, service: str, username: str) -> str:
+        """Read an entry as a person would."""
+        return self._run("secret-tool", "lookup", "service", service, "username", username)
+
     def lock(self) -> None:
         """Lock the collection, as signing out or a screen lock may do."""
         service = ["--dest=org.freedesktop.secrets", "/org/freedesktop/secrets"]
@@ -48,10 +52,11 @@ class SecretService:
             length, result = struct.unpack(">II", control.recv(8))
         assert (length, result) == (8, 0), f"gnome-keyring did not unlock: result {result}"
 
-    def _run(self, *command: str, given: str = "") -> None:
-        subprocess.run(
+    def _run(self, *command: str, given: str = "") -> str:
+        done = subprocess.run(
             command, env=self.env, input=given, text=True, check=True, capture_output=True, timeout=DEADLINE_S
         )
+        return done.stdout
 
 
 @contextmanager
