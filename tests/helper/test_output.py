@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import resource
 import socket
+import threading
 
 import pytest
 
-from tests.helper.harness import TOKEN, Place, finish, ok, serving, wait_until
+from tests.helper.harness import TOKEN, WAIT_S, Place, finish, ok, serving, wait_until
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
@@ -50,11 +51,18 @@ def test_a_closed_stderr_changes_no_exit_code(place: Place) -> None:
 
 def test_a_reader_that_has_gone_is_a_failure(place: Place) -> None:
     """A broken pipe ends with 74, not by a signal."""
-    with serving(place.socket, ok()):
+    gone = threading.Event()
+
+    def answer_late(connection: socket.socket, _request: bytes) -> None:
+        assert gone.wait(WAIT_S)
+        connection.sendall(ok())
+
+    with serving(place.socket, answer_late):
         process = place.start()
         assert process.stdout is not None
         process.stdout.close()
         process.stdout = None
+        gone.set()
         said = finish(process)
     assert said.code == 74
 
