@@ -30,11 +30,9 @@ async def attempt(fetcher: Fetcher, name: str, known: Iterable[Secret]) -> Issue
 
 
 def _failure(error: FetchError, message: str) -> Failure:
-    match error:
-        case LoginRequired():
-            return Failure(Trouble.LOGIN, message)
-        case PermanentFetchError():
-            return Failure(Trouble.PERMANENT, message)
-        case TransientFetchError():
-            return Failure(Trouble.TRANSIENT, message, error.retry_after_s or 0.0)
-    return Failure(Trouble.TRANSIENT, message)
+    if isinstance(error, LoginRequired):
+        return Failure(Trouble.LOGIN, message)
+    if isinstance(error, PermanentFetchError):
+        return Failure(Trouble.PERMANENT, message)
+    retry_after_s = error.retry_after_s if isinstance(error, TransientFetchError) else None
+    return Failure(Trouble.TRANSIENT, message, retry_after_s or 0.0)

@@ -51,22 +51,22 @@ class Safe:
         self._reading = True
         self._opening = asyncio.create_task(self._open(), name="open the store")
 
-    async def opened(self) -> None:
+    async def opened(self, at_most_s: float = _OPENING_S) -> None:
         """Wait a moment while the store is being opened: before that nobody knows what there is."""
         if self._opening is not None and not self._opening.done():
-            await asyncio.wait({self._opening}, timeout=_OPENING_S)
+            await asyncio.wait({self._opening}, timeout=min(at_most_s, _OPENING_S))
 
     async def ready(self, at_most_s: float) -> float:
         """Wait while the store is being opened, and return for how many seconds that was.
 
         Where its key could not be had it is tried again now and then, without anybody waiting.
         """
-        now = self._clock.now()
-        if self._opening is not None and not self._opening.done():
-            await asyncio.wait({self._opening}, timeout=min(at_most_s, _OPENING_S))
-            return self._clock.now().mono - now.mono
-        if self.store.locked and not self.locked and now.mono >= self._tried_at + _TRY_AGAIN_S:
-            self._opening = asyncio.create_task(self._try_again(), name="open the store")
+        if self._reading:
+            began = self._clock.now().mono
+            await self.opened(at_most_s)
+            return self._clock.now().mono - began
+        if self.store.locked and not self.locked:
+            self._try_again_in_time()
         return 0.0
 
     def adopt(self, keepers: Iterable[Keeper]) -> None:
@@ -148,8 +148,13 @@ class Safe:
             self._shut("its passphrase has not been given yet")
         self._take_up()
 
+    def _try_again_in_time(self) -> None:
+        now = self._clock.now().mono
+        if now >= self._tried_at + _TRY_AGAIN_S:
+            self._tried_at = now
+            self._opening = asyncio.create_task(self._try_again(), name="open the store")
+
     async def _try_again(self) -> None:
-        self._tried_at = self._clock.now().mono
         try:
             await self.store.unlock()
         except BrokerError as error:
