@@ -64,10 +64,14 @@ def chosen() -> Any:  # noqa: ANN401  # the library's classes are untyped
 def protecting() -> Any:  # noqa: ANN401  # see `chosen`
     """Return the backend, or the first of a chain of them, that protects what it keeps. Raises `Unprotected`."""
     backend = _usual() or chosen()
-    members = getattr(backend, "backends", None) or [backend]
+    members = getattr(backend, "backends", [backend])
     for member in members:
         if not type(member).__module__.startswith(_UNPROTECTED):
             return member
+    if not members:  # a chain of none would forget what it is given, without a word
+        from keyring.backends import fail  # noqa: PLC0415  # loaded by now
+
+        return fail.Keyring()  # type: ignore[no-untyped-call]  # as the library has it
     raise Unprotected(type(backend).__module__)
 
 
