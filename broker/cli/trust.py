@@ -31,9 +31,9 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print what was fou
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_JSON
 def allow_command(path: Path, *, yes: bool, as_json: bool) -> None:
-    """Let the Claude Code settings of the project in PATH say what they say now.
+    """Allow a project's Claude Code settings as they are now.
 
-    Shows them first; PATH is the present folder if not given. A file that changes is asked about again. Where requests may go in the end is not decided here, but by the credential's audience in the config.
+    Shows them first; PATH is the present folder if not given. The settings may then say what they say now: a file that changes is asked about again. Where requests may go in the end is not decided here, but by the credential's audience in the config.
     """
     from broker.integrations.project import folder_of  # noqa: PLC0415  # not for --help
     from broker.storage import pins  # noqa: PLC0415
@@ -64,7 +64,10 @@ def allow_command(path: Path, *, yes: bool, as_json: bool) -> None:
 @_PATH
 @_JSON
 def deny_command(path: Path, *, as_json: bool) -> None:
-    """Take back what `broker allow` allowed in PATH, the present folder if not given, and below."""
+    """Take back what was allowed.
+
+    In PATH, the present folder if not given, and in the folders below it.
+    """
     from broker.storage import pins  # noqa: PLC0415  # not for --help
 
     state = paths.state_dir()

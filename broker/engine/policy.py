@@ -14,12 +14,14 @@ from typing import Final
 from broker import audience
 from broker.engine.callers import has_variable
 from broker.engine.destination import Known, Pins, SettingsFile, Verdict, flags, judge
+from broker.engine.destination.judgement import shown
 from broker.engine.destination.known import Variables
 from broker.engine.destination.names import intercepting
 from broker.errors import Refused
 from broker.model import Kind
 
 _EXACT: Final = frozenset({"CLAUDE_CONFIG_DIR", "CLAUDECODE", "CLAUDE_CODE_IGNORE_PERSISTED_TRUST"})
+_SHOWN_MAX: Final = 200
 _CHILD: Final = "CLAUDE_CODE_ENTRYPOINT"
 """Claude Code gives it to every program that it starts."""
 
@@ -98,7 +100,9 @@ def surroundings(told: Told | None, caller: Shown | None, claude: Shown | None, 
     arguments = claude.arguments if claude is not None else ()
     flag = flags(arguments)
     named = posixpath.join(folders[0], flag.settings) if flag.settings is not None and not flag.is_text else None
-    view = f"/proc/{claude.pid}/cwd" if claude is not None and claude.apart and claude.folder is not None else None
+    consumer = claude or caller
+    apart = consumer is not None and consumer.apart and consumer.folder is not None
+    view = f"/proc/{consumer.pid}/cwd" if consumer is not None and apart else None
     place = Place(folders, homes, named, view)
     certain = claude is not None or caller is None or has_variable(caller.environment, _CHILD)
     return Surroundings(place, live, initial, arguments, certain)
@@ -139,16 +143,17 @@ def variables(environment: bytes | None) -> Mapping[str, str] | None:
 def _compare(told: Told, caller: Shown) -> None:
     """Refuse a helper whose word is not the kernel's: somebody may speak for it."""
     if told.folder is not None and caller.folder is not None and told.folder != caller.folder:
-        raise Refused(
-            f"pid {caller.pid} says that it works in {told.folder!r:.200}, but the kernel says {caller.folder!r:.200}"
-        )
+        its, true = shown(told.folder[:_SHOWN_MAX]), shown(caller.folder[:_SHOWN_MAX])
+        raise Refused(f"pid {caller.pid} says that it works in {its}, but the kernel says {true}")
     seen = variables(caller.environment)
     if seen is None:
         return
     said = dict(told.variables)
     for name in sorted({*said, *filter(steers, seen)}):
         if name not in said or name not in seen or said[name] not in {None, seen[name]}:
-            raise Refused(f"pid {caller.pid} says something else of its variable {name!r:.80} than the kernel does")
+            raise Refused(
+                f"pid {caller.pid} says something else of its variable {shown(name[:_SHOWN_MAX])} than the kernel does"
+            )
 
 
 def _live(told: Told, caller: Shown | None) -> Variables:

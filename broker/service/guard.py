@@ -76,7 +76,8 @@ class Guard:
         caller = claude = None
         if lineage.chain:
             pid = lineage.chain[0].pid
-            caller = Shown(pid, self._platform.folder(pid), lineage.environment)
+            apart = lineage.claude is None and self._platform.apart(pid)
+            caller = Shown(pid, self._platform.folder(pid), lineage.environment, apart=apart)
         if lineage.claude is not None:
             claude = self._shown(lineage.claude.pid)
         return policy.surroundings(told, caller, claude, self._home)

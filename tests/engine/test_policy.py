@@ -40,6 +40,8 @@ def test_a_claude_code_apart_from_us_is_seen_through_its_process() -> None:
     apart = Shown(10, "/project", b"", apart=True)
     assert surroundings(TOLD, None, apart, "/root").place.view == "/proc/10/cwd"
     assert surroundings(TOLD, None, Shown(10, None, b"", apart=True), "/root").place.view is None
+    alone = Shown(30, "/project", HELPER.environment, apart=True)
+    assert surroundings(TOLD, alone, None, "/root").place.view == "/proc/30/cwd"
 
 
 def test_the_same_words_are_understood_once() -> None:
