@@ -144,7 +144,7 @@ def _compare(told: Told, caller: Shown) -> None:
     """Refuse a helper whose word is not the kernel's: somebody may speak for it."""
     if told.folder is not None and caller.folder is not None and told.folder != caller.folder:
         its, true = shown(told.folder[:_SHOWN_MAX]), shown(caller.folder[:_SHOWN_MAX])
-        raise Refused(f"pid {caller.pid} says that it works in {its}, but the kernel says {true}")
+        raise Refused(f"the helper says that it works in {its}, but the kernel says {true}")
     seen = variables(caller.environment)
     if seen is None:
         return
@@ -152,7 +152,7 @@ def _compare(told: Told, caller: Shown) -> None:
     for name in sorted({*said, *filter(steers, seen)}):
         if name not in said or name not in seen or said[name] not in {None, seen[name]}:
             raise Refused(
-                f"pid {caller.pid} says something else of its variable {shown(name[:_SHOWN_MAX])} than the kernel does"
+                f"the helper says something else of its variable {shown(name[:_SHOWN_MAX])} than the kernel does"
             )
 
 

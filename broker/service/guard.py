@@ -77,7 +77,8 @@ class Guard:
         if lineage.chain:
             pid = lineage.chain[0].pid
             apart = lineage.claude is None and self._platform.apart(pid)
-            caller = Shown(pid, self._platform.folder(pid), lineage.environment, apart=apart)
+            # Without its pid where that does not matter: a session's helpers, a process each, are then all the same.
+            caller = Shown(pid if apart else 0, self._platform.folder(pid), lineage.environment, apart=apart)
         if lineage.claude is not None:
             claude = self._shown(lineage.claude.pid)
         return policy.surroundings(told, caller, claude, self._home)

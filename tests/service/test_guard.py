@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from broker.clock import Now
-from broker.engine.destination import Scope, SettingsFile
+from broker.engine import policy
+from broker.engine.destination import Allowed, Scope, SettingsFile
 from broker.engine.policy import Found, Place, Told
 from broker.errors import Refused
 from broker.integrations.claude_settings import Looked
@@ -32,12 +33,13 @@ class Files:
     trouble: str | None = None
     places: list[Place] = field(default_factory=list)
     meanwhile: object = None
+    same: Looked | None = None
 
     async def look(self, place: Place) -> Looked:
         self.places.append(place)
         if callable(self.meanwhile):
             self.meanwhile()
-        return Looked(Found(self.files), (), self.trouble)
+        return self.same or Looked(Found(self.files), (), self.trouble)
 
 
 @dataclass
@@ -145,6 +147,25 @@ async def test_a_claude_code_in_a_container_is_seen_through_its_process() -> Non
     world.processes.contained.add(10)
     await world.ask()
     assert [place.view for place in world.files.places] == ["/proc/10/cwd"]
+
+
+async def test_the_next_helper_of_a_session_is_judged_without_thinking_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every ask comes from a new process; where all it says and sees is the same, so is the verdict."""
+    world = World()
+    thoughts: list[object] = []
+
+    def judge(*known: object) -> Allowed:
+        thoughts.append(known)
+        return Allowed(())
+
+    monkeypatch.setattr(policy, "judge", judge)
+    world.files.same = Looked(Found(), ())
+    for pid in range(40, 50):
+        world.processes.run(pid, "broker-helper", 20)
+        world.processes.folders[pid] = "/project"
+        world.processes.environments[pid] = world.processes.environments[30] + b"ONCE=1\0"
+        await world.ask(pid, TOLD)
+    assert len(thoughts) == 1
 
 
 async def test_a_caller_that_is_another_one_by_then_is_refused() -> None:
