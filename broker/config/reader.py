@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from broker.audience import BaseURL
+from broker.config import references
 from broker.config.file import read_text
 from broker.config.structs import Config, CredentialConfig, DaemonConfig, SourceConfig
 from broker.config.structure import Reader
@@ -96,6 +97,8 @@ class _Parser:
         credentials_table = self._section(top, "credentials")
         sources = self._sources(sources_table)
         credentials = self._credentials(credentials_table, sources_table, sources, daemon.ttl_max_s)
+        for keys, problem in references.problems(sources, credentials):
+            self._reader.report(keys, problem)
         default = self._default(top, credentials_table)
         if top.get("credentials", {}) == {}:
             self._reader.report(("credentials",), "names no credential; add a table [credentials.NAME]")
@@ -204,7 +207,7 @@ class _Parser:
             return None
         timing = Timing(
             min_validity_s=common.min_validity,
-            max_age_s=common.max_age,
+            max_age_s=source.type.max_age_s if common.max_age is None else common.max_age,
             idle_after_s=common.idle_after,
             refresh_interval_min_s=common.refresh_interval_min,
             ttl_max_s=ttl_max_s,

@@ -20,8 +20,18 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn
 
 from broker import audience, durations
-from broker.config.wording import Problem, not_one_of, place, unknown_key, wrong_type
+from broker.config.wording import (
+    A_REFERENCE,
+    NAME_ITS_PLACE,
+    Problem,
+    not_one_of,
+    one_of,
+    place,
+    unknown_key,
+    wrong_type,
+)
 from broker.durations import Duration
+from broker.sources.interface import SecretPlace, Variants
 
 T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
@@ -93,6 +103,8 @@ def _item(error: Exception) -> str:
 
 
 def _expected(type_: object) -> str:
+    if isinstance(type_, type) and issubclass(type_, SecretPlace):
+        return A_REFERENCE
     return next(
         (words for known, words in _EXPECTED.items() if type_ is known), "a list" if _is_list(type_) else "a value"
     )
@@ -139,10 +151,32 @@ def _table(cls: type, converter: Converter) -> Hook:
         cls, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True
     )
 
+    expected = A_REFERENCE if issubclass(cls, SecretPlace) else "a table"
+
     def hook(value: Any, type_: Any) -> Any:  # noqa: ANN401  # cattrs' signature
+        if isinstance(value, str) and issubclass(cls, SecretPlace):
+            raise Problem(NAME_ITS_PLACE)
         if not isinstance(value, Mapping):
-            raise wrong_type("a table", value)
+            raise wrong_type(expected, value)
         return fill(value, type_)
+
+    return hook
+
+
+def _variant(cls: type[Variants], converter: Converter) -> Hook:
+    """Let one key of the table pick the class that the other keys make."""
+    variants, pick = cls.variants(), _word(Literal[*cls.variants()], converter)
+
+    def hook(value: Any, _type: Any) -> Any:  # noqa: ANN401  # cattrs' signature
+        if not isinstance(value, Mapping):
+            raise wrong_type(f"a table with {cls.tag} = ...", value)
+        if cls.tag not in value:
+            raise Problem(f"{cls.tag} is missing; expected one of {one_of(variants)}")
+        try:
+            picked = variants[pick(value[cls.tag], None)]
+        except Problem as problem:
+            raise Problem(f"{cls.tag}: {problem}") from None
+        return converter.structure({key: value[key] for key in value if key != cls.tag}, picked)
 
     return hook
 
@@ -190,9 +224,14 @@ def _is_word(cls: Any) -> bool:  # noqa: ANN401  # any annotation
     return origin is Literal
 
 
+def _is_choice(cls: Any) -> bool:  # noqa: ANN401  # any annotation
+    return isinstance(cls, type) and issubclass(cls, Variants) and not dataclasses.is_dataclass(cls)
+
+
 def _converter() -> Converter:
     converter = Converter(forbid_extra_keys=True, detailed_validation=True)
     converter.register_structure_hook_factory(dataclasses.is_dataclass, _table)
+    converter.register_structure_hook_factory(_is_choice, _variant)
     converter.register_structure_hook_factory(_is_list, _list)
     converter.register_structure_hook_factory(_is_word, _word)
     converter.register_structure_hook(str, _strict(str))

@@ -28,6 +28,17 @@ KEEP_SECRETS_OUT: Final = (
     ' source = "local" (store it by: broker secret set NAME), "keyring", "env", "file" or "command"'
 )
 
+A_REFERENCE: Final = (
+    'a table that says where the secret lives, such as { keyring = "SERVICE/USERNAME" }, { file = "PATH" }'
+    ' or { local = "NAME" }'
+)
+
+NAME_ITS_PLACE: Final = (
+    "a secret is never text in the config; store it by: broker secret set NAME"
+    ' and write { local = "NAME" } here, or { keyring = "SERVICE/USERNAME" }, { env = "NAME" }, { file = "PATH" },'
+    ' { command = ["PROGRAM", "ARGUMENT"] } or { credential = "NAME" }'
+)
+
 
 class Problem(ValueError):
     """What is wrong with one value; the place is added by whoever knows it."""

@@ -15,7 +15,7 @@ from broker.engine.callers import Session, has_variable, session_of
 from broker.engine.policy import Told
 from broker.engine.vocabulary import Held
 from broker.errors import BadRequest, Refused, UnknownCredential
-from broker.model import Kind
+from broker.model import Issued, Kind
 from broker.platform.interface import Peer, Platform
 from broker.service.ancestors import Ancestors, Lineage
 from broker.service.entries import Entries, Entry
@@ -33,6 +33,8 @@ _NAMES: Final = 8
 """Credentials that an error line names."""
 
 _LOOK_S: Final = 30.0
+_LEND_S: Final = 25.0
+"""How long a source waits for the token of another credential: less than its own fetch may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Broker:
             clock=clock,
             publish=self.bus.publish,
             store=store,
-            context=Lending(LentSecrets(self.secrets)),
+            context=Lending(LentSecrets(self.secrets), self._lend),
             boot=boot_id() if boot is None else boot,
         )
         self.safe = Safe(store, self._entries, clock=clock, publish=self.bus.publish)
@@ -116,6 +118,10 @@ class Broker:
         if self._journal is not None:
             self._journal.served(now, keeper.name, fingerprint, expires_in_s, who)
         return Served(keeper.name, held, expires_in_s, fingerprint)
+
+    async def _lend(self, name: str) -> Issued:
+        """Give a source the token of another credential: no caller, so nobody to judge, and no session."""
+        return (await self._entry(name).keeper.ask(0.0, _LEND_S)).issued
 
     def keeper(self, name: str | None) -> Keeper:
         """Find a credential; raise `BadRequest` where none is meant, `UnknownCredential` where there is none."""

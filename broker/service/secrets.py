@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from broker.errors import BadRequest, Locked, StorageError, TransientFetchError
-from broker.model import NAME
+from broker.errors import (
+    BadRequest,
+    BrokerError,
+    Locked,
+    LoginRequired,
+    NeedsLogin,
+    PermanentFetchError,
+    SourceFailed,
+    StorageError,
+    TransientFetchError,
+)
+from broker.model import NAME, TOKEN, Issued
 from broker.secret import Secret, flaw
 from broker.storage.interface import SECRETS, Store
 
@@ -71,11 +81,28 @@ class LentSecrets:
             raise TransientFetchError(str(error)) from None
 
 
+async def _no_other(_credential: str) -> Issued:
+    raise SourceFailed("its token is to be had from a running daemon alone; run: broker start")
+
+
 @dataclass(frozen=True, slots=True)
 class Lending:
-    """The `sources.interface.Context` that sources are opened with."""
+    """The `sources.interface.Context` that sources are opened with. `ask`: gives the token of a credential."""
 
     secrets: LentSecrets
+    ask: Callable[[str], Awaitable[Issued]] = _no_other
+
+    async def token(self, credential: str) -> Secret:
+        """Return the token of another credential."""
+        try:
+            issued = await self.ask(credential)
+        except NeedsLogin as error:
+            raise LoginRequired(f"credential {credential}: {error}") from None
+        except BrokerError as error:
+            raise TransientFetchError(f"credential {credential}: {error}") from None
+        if TOKEN not in issued.parts:
+            raise PermanentFetchError(f"credential {credential} is a whole {issued.kind}, not a single token")
+        return issued.parts[TOKEN]
 
 
 def _check(name: str) -> None:

@@ -6,9 +6,9 @@ secret is in an error's text. What needs a heavy library imports it at the first
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from broker.model import Issued
 from broker.secret import Secret
@@ -71,6 +71,34 @@ class Context(Protocol):
     def secrets(self) -> Secrets:
         """What a person stored here."""
 
+    async def token(self, credential: str) -> Secret:
+        """Return the token of another credential of the config, as fresh as any caller gets it.
+
+        Raises `TransientFetchError`, `PermanentFetchError` or `LoginRequired`.
+        """
+
+
+class SecretPlace:
+    """Base of a settings class that says where a secret lives: the secret's own text in its place is told off.
+
+    `credential`: that other credential of the config whose token it is, if it is one.
+    """
+
+    __slots__ = ()
+    credential: str | None
+
+
+class Variants:
+    """Base of settings classes of which one key of the table, `tag`, picks one; itself it has no fields."""
+
+    __slots__ = ()
+    tag: ClassVar[str]
+
+    @classmethod
+    def variants(cls) -> Mapping[str, type]:
+        """Name the settings classes, frozen dataclasses, by the value of that key."""
+        raise NotImplementedError
+
 
 def _no_record(_settings: object, _credential: str) -> str | None:
     return None
@@ -85,6 +113,7 @@ class SourceType:
     value, into an error at that table.
 
     `cacheable`: its tokens may be kept in the encrypted store; not where the secret lies on this machine anyway.
+    `max_age_s`: the default of `max_age`: how long a token without an expiry is kept before the source is asked again.
     `record`: of (settings, credential's name), the record of `broker secret set` that this credential is, if it is
     one: its token is dropped as soon as that changes.
     """
@@ -94,6 +123,7 @@ class SourceType:
     credential_settings: type
     open: Callable[[Any, Context], Source]
     cacheable: bool = True
+    max_age_s: float | None = None
     record: Callable[[Any, str], str | None] = _no_record
 
 

@@ -37,6 +37,13 @@ class FakeSecrets:
 
 @dataclass
 class FakeContext:
-    """A `Context`."""
+    """A `Context`; `tokens` are the other credentials', by name."""
 
     secrets: FakeSecrets = field(default_factory=FakeSecrets)
+    tokens: dict[str, Secret] = field(default_factory=dict)
+
+    async def token(self, credential: str) -> Secret:
+        """Look it up."""
+        if credential not in self.tokens:
+            raise TransientFetchError(f"credential {credential}: not to be had")
+        return self.tokens[credential]

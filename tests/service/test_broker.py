@@ -9,7 +9,14 @@ import pytest
 
 from broker.config import DaemonConfig, SourceConfig
 from broker.engine.policy import Told
-from broker.errors import BadRequest, UnknownCredential
+from broker.errors import (
+    BadRequest,
+    FetchError,
+    LoginRequired,
+    PermanentFetchError,
+    TransientFetchError,
+    UnknownCredential,
+)
 from broker.sources.interface import NoSettings, SourceType
 from tests.service.scripted import Step
 from tests.service.virtual_time import in_virtual_time
@@ -167,3 +174,37 @@ async def test_other_callers_report_nothing_by_asking(reason: str) -> None:
     for _ in range(5):
         assert await world.token("work", caller) == "fake-token-1"
         await asyncio.sleep(1)
+
+
+@in_virtual_time
+async def test_a_source_is_lent_the_token_of_another_credential() -> None:
+    """As fresh as any caller gets it, and fetched once for both."""
+    world = World()
+    lent = await world.context.token("work")
+    assert (lent.reveal(), await world.token("work")) == ("fake-token-1", "fake-token-1")
+    assert world.fetchers[0].calls == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (LoginRequired("sign in by: broker login corp"), LoginRequired),
+        (PermanentFetchError("denied"), TransientFetchError),
+        (TransientFetchError("no network"), TransientFetchError),
+    ],
+)
+@in_virtual_time
+async def test_a_token_that_cannot_be_lent_is_an_error_of_a_source(
+    error: FetchError, expected: type[FetchError]
+) -> None:
+    """It names the credential, and says whether a person has to sign in; the rest may be mended meanwhile."""
+    world = World(Step(error=error))
+    with pytest.raises(expected, match=f"^credential work: {error}"):
+        await world.context.token("work")
+
+
+@in_virtual_time
+async def test_a_credential_that_is_gone_is_not_lent() -> None:
+    """A source of an earlier config may still ask."""
+    with pytest.raises(TransientFetchError, match="no credential 'other'"):
+        await World().context.token("other")

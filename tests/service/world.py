@@ -144,7 +144,8 @@ class World:
     def _note(self, facts: Mapping[str, Any]) -> None:
         self.audit.append({name: value for name, value in facts.items() if value is not None})
 
-    def _open(self, settings: Any, context: Context) -> FakeSource:  # noqa: ANN401, ARG002  # the interface's
+    def _open(self, settings: Any, context: Context) -> FakeSource:  # noqa: ANN401  # the interface's
+        self.context = context
         self.sources.append(FakeSource(self, settings))
         return self.sources[-1]
 

@@ -1,0 +1,74 @@
+"""Credentials that are made from others' tokens: every name must exist, and none may come back to itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+from broker.config.structs import CredentialConfig, SourceConfig
+from broker.config.wording import near
+from broker.sources.interface import SecretPlace
+
+Keys = tuple[str, ...]
+
+
+def problems(
+    sources: Mapping[str, SourceConfig], credentials: Mapping[str, CredentialConfig]
+) -> Iterator[tuple[Keys, str]]:
+    """Find `{ credential = "NAME" }` that lead nowhere or in a circle: where they stand, and what is wrong."""
+    of_source = {
+        name: list(_uses(source.settings, ("sources", name))) if name in sources else []
+        for name, source in sources.items()
+    }
+    uses = {
+        name: [*_uses(credential.settings, ("credentials", name)), *of_source[credential.source]]
+        for name, credential in credentials.items()
+    }
+    told = set()
+    for name, found in uses.items():
+        for keys, wanted in found:
+            problem = _problem(name, wanted, uses)
+            if problem is not None and keys not in told:
+                told.add(keys)
+                yield keys, problem
+
+
+def _problem(name: str, wanted: str, uses: Mapping[str, Sequence[tuple[Keys, str]]]) -> str | None:
+    if wanted not in uses:
+        return f"no such credential{near(wanted, uses)}; known are {', '.join(sorted(uses))}"
+    circle = _way(wanted, name, uses)
+    if circle is None:
+        return None
+    return f"credential {' needs '.join([name, *circle])}, in a circle; get the secret from elsewhere"
+
+
+def _way(start: str, goal: str, uses: Mapping[str, Sequence[tuple[Keys, str]]]) -> list[str] | None:
+    """Find how `start` needs `goal` in the end, as names from one to the other."""
+    came_from: dict[str, str | None] = {start: None}
+    todo = [start]
+    for name in todo:
+        if name == goal:
+            return _back(name, came_from)
+        for _keys, wanted in uses.get(name, ()):
+            if wanted not in came_from:
+                came_from[wanted] = name
+                todo.append(wanted)
+    return None
+
+
+def _back(name: str | None, came_from: Mapping[str, str | None]) -> list[str]:
+    way: list[str] = []
+    while name is not None:
+        way.insert(0, name)
+        name = came_from[name]
+    return way
+
+
+def _uses(settings: object, keys: Keys) -> Iterator[tuple[Keys, str]]:
+    """Find every reference to a credential in a settings object, with the keys that lead to it."""
+    if isinstance(settings, SecretPlace):
+        if settings.credential is not None:
+            yield keys, settings.credential
+    elif dataclasses.is_dataclass(settings):
+        for field in dataclasses.fields(settings):
+            yield from _uses(getattr(settings, field.name), (*keys, field.name))
