@@ -26,13 +26,18 @@ pytestmark = pytest.mark.real
 KILLS: Final = 8
 SECRETS: Final = ("fake-token-1", "fake-header-secret", "fake-url-secret", "fake-file-secret")
 
-DEMO = '[credentials.work]\nsource = "demo"\nlifetime = "1s"\n[credentials.broken]\nsource = "file"\npath = "{path}"\n'
+DEMO = '[credentials.work]\nsource = "demo"\nlifetime = "1h"\n[credentials.broken]\nsource = "file"\npath = "{path}"\n'
 
 
 def trail(place: Place) -> list[dict[str, Any]]:
     """Return what the present file says, in whole lines."""
-    raw = (place.folder / "state" / "audit.jsonl").read_text()
-    return [json.loads(line) for line in raw.split("\n")[:-1]]
+    return [json.loads(line) for line in raw_lines(place)]
+
+
+def raw_lines(place: Place) -> list[str]:
+    """Return them as they stand there; none before the daemon's first."""
+    file = place.folder / "state" / "audit.jsonl"
+    return file.read_text().split("\n")[:-1] if file.exists() else []
 
 
 def events(place: Place, name: str) -> list[dict[str, Any]]:
@@ -68,14 +73,15 @@ def key(place: Place) -> dict[str, str]:
 @pytest.mark.slow
 def test_killed_at_any_moment_the_trail_is_whole(place: Place, key: dict[str, str]) -> None:
     """`kill -9` in the middle of a storm of events: verified with the daemon away, and by the one that comes next."""
+    place.configure(DEMO.replace("1h", "1s").format(path=place.folder / "nothing"))
     chance = random.Random(1)
     for _ in range(KILLS):
         with running(place, env=key) as daemon:
-            before = len(trail(place))
+            before = len(raw_lines(place))
             stop = threading.Event()
             storm = threading.Thread(target=_storm, args=(place, stop))
             storm.start()
-            wait_until(lambda before=before: len(trail_lines(place)) > before + 3, "things happen")  # type: ignore[misc]  # the lambda's default
+            wait_until(lambda before=before: len(raw_lines(place)) > before + 3, "things happen")  # type: ignore[misc]  # the lambda's default
             time.sleep(chance.random() / 20)  # a random moment is the point
             daemon.kill()
             stop.set()
@@ -89,11 +95,6 @@ def test_killed_at_any_moment_the_trail_is_whole(place: Place, key: dict[str, st
         opened = events(place, "opened")
     assert len(opened) == KILLS + 1
     assert [line["seq"] for line in trail(place)] == list(range(1, len(trail(place)) + 1))
-
-
-def trail_lines(place: Place) -> list[str]:
-    """Return the lines of the present file, whatever is in them."""
-    return (place.folder / "state" / "audit.jsonl").read_text().splitlines()
 
 
 def _storm(place: Place, stop: threading.Event) -> None:
