@@ -49,7 +49,7 @@ class Journal:
         times = None
         if event.who is not None and event.name == "refused":
             times = self._news(
-                self._clock.now().mono, (event.name, event.credential, event.reason, event.who.recipient)
+                self._clock.now().mono, (event.name, event.credential, hash(event.reason), event.who.recipient)
             )
             if times == 0:
                 return

@@ -54,3 +54,12 @@ async def test_a_waiting_listener_is_woken() -> None:
         await asyncio.sleep(0)
         bus.publish(_event(1))
         assert await waiting == _event(1)
+
+
+async def test_who_is_attached_hears_everything_at_once() -> None:
+    """However much there is, and before anybody who listens at leisure."""
+    bus, heard = Bus(), list[Event]()
+    bus.attach(heard.append)
+    for number in range(QUEUE_MAX + 10):
+        bus.publish(_event(number))
+    assert heard == [_event(number) for number in range(QUEUE_MAX + 10)]

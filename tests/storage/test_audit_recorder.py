@@ -282,3 +282,32 @@ def test_recording_costs_an_answer_next_to_nothing(audit: Audit) -> None:
     for _ in range(2000):
         audit.record(AT, facts)
     assert (time.perf_counter() - began) / 2000 < 0.0005
+
+
+def test_a_verification_that_nobody_waits_for_any_more_is_not_done(folder: Path, audit: Audit, disk: Disk) -> None:
+    """Who asked while the disk hung has left; the trail goes on."""
+    disk.free.clear()
+    audit.start(KEY, None)
+    wait_until(lambda: disk.tries == 1, "the write hangs")
+    left = audit.verify()
+    assert left.cancel()
+    record(audit, "work")
+    disk.free.set()
+    wait_until(lambda: served(folder) == ["work"], "it goes on")
+
+
+def test_where_even_the_queue_is_full_verification_says_so_at_once(audit: Audit, disk: Disk) -> None:
+    """Nobody waits for a disk that hangs."""
+    disk.free.clear()
+    audit.start(KEY, None)
+    wait_until(lambda: disk.tries == 1, "the write hangs")
+    record(audit, *("work" for _ in range(recorder.QUEUE_MAX)))
+    with pytest.raises(StorageError, match="not written at present"):
+        audit.verify().result(10)
+    disk.free.set()
+
+
+def test_a_key_never_shows_itself() -> None:
+    """Only its name."""
+    assert repr(KEY) == f"Key({KEY.id})"
+    assert b"k" * 32 not in repr(KEY).encode()
