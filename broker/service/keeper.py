@@ -132,7 +132,8 @@ class Keeper:
             return
         receipt = self._cache.receipt()
         self._kept = True
-        if self.life.held is not None:  # fetched before the store could be read
+        if self.life.held is not None:  # fetched before the store could be read, and perhaps refused since
+            self._discard()
             self._keep()
         elif receipt is None or not self.life.restore(self._clock.now(), receipt):
             self._discard()

@@ -91,6 +91,22 @@ async def test_a_token_fetched_before_the_store_could_be_read_is_kept_all_the_sa
 
 
 @in_virtual_time
+async def test_a_key_that_was_refused_before_the_store_could_be_read_is_forgotten_there() -> None:
+    """The store's is an older copy of the same: the next daemon shall not bring it back."""
+    key = Step(text="fake-token-1", lifetime_s=None)
+    first = World(key, names=("work",))
+    await first.token("work")
+    second = World(key, Step(after_s=1e6), names=("work",), store=first.store, clock=first.clock)
+    second.store.opens_in_s = 5.0
+    second.broker.start()
+    served = await second.broker.token("work", 300, 9, PERSON)
+    second.broker.keeper("work").rejected(served.fingerprint, "reported: 401")
+    await asyncio.sleep(5)
+    assert WORK not in second.store.records
+    await second.broker.close()
+
+
+@in_virtual_time
 async def test_a_static_key_is_served_at_once_and_replaced_behind_the_first_ask() -> None:
     """It may have been changed while nobody looked."""
     first = World(Step(text="fake-token-old", lifetime_s=None))
