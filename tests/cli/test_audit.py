@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import os
 import select
@@ -15,10 +17,13 @@ from typing import IO
 import pytest
 
 from broker.cli.audit_view import TITLES
+from broker.secret import Secret
 from broker.storage.audit import files
+from broker.storage.audit.books import Books
 from broker.storage.audit.chain import Key
 from broker.storage.audit.trail import Entry, Trail
-from tests.cli.conftest import CHECKOUT, Type
+from broker.storage.store import EncryptedStore
+from tests.cli.conftest import CHECKOUT, Said, Type
 from tests.fakes.control import Script
 
 KEY = Key(b"k" * 32, kept=True)
@@ -236,6 +241,41 @@ def test_without_a_daemon_and_a_key_nothing_can_be_proven(type_: Type, trail: Tr
     said = type_("audit --verify")
     assert (said.code, said.out) == (78, "")
     assert "only by the daemon that writes it, while it runs; to change that see [daemon] persist" in said.err
+
+
+@pytest.mark.slow
+def test_a_passphrase_is_asked_for_where_that_is_the_key(
+    type_: Type, state: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a daemon; never a new one, and a wrong one proves nothing."""
+    config = folder / "config.toml"
+    config.write_text('[credentials.work]\nsource = "demo"\n[daemon]\npersist = "passphrase"\n')
+    config.chmod(0o600)
+
+    def verify(passphrase: str) -> Said:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(passphrase.encode())))
+        return type_("audit --verify")
+
+    assert verify("fake-passphrase\n").code == 78, "there is no store yet, and nothing to make one for"
+    asyncio.run(_kept_under("fake-passphrase", state))
+    said = verify("fake-passphrase\n")
+    assert (said.code, said.err) == (0, "")
+    assert "2 lines, 2 proven: no sign that any was changed" in said.out
+    assert verify("wrong\n").code == 77
+    files.current(state).write_bytes(files.current(state).read_bytes().replace(b"served", b"failed"))
+    assert verify("fake-passphrase\n").code == 1
+
+
+async def _kept_under(passphrase: str, state: Path) -> None:
+    """Leave a trail and its store as a daemon does."""
+    store = EncryptedStore(state, "passphrase")
+    await store.open()
+    await store.unlock(Secret(passphrase))
+    books = Books(state, store)
+    await books.open()
+    books.record(AT, SERVED)
+    await books.close()
+    await store.close()
 
 
 def test_contradictions_are_refused(type_: Type) -> None:

@@ -311,3 +311,18 @@ def test_a_key_never_shows_itself() -> None:
     """Only its name."""
     assert repr(KEY) == f"Key({KEY.id})"
     assert b"k" * 32 not in repr(KEY).encode()
+
+
+def test_another_programs_hand_in_the_file_is_a_warning(folder: Path, audit: Audit) -> None:
+    """Noticed at the next event, and told for as long as the daemon runs."""
+    audit.start(KEY, None)
+    wait_until(lambda: events(folder) == ["opened"], "it runs")
+    files.current(folder).unlink()
+    record(audit, "work")
+    wait_until(lambda: served(folder) == ["work"], "it goes on in a new file")
+    assert audit.warnings == [
+        (
+            "audit-changed",
+            f"{folder / 'audit.jsonl'}: the file was gone, and not by the daemon; see: broker audit --verify",
+        )
+    ]

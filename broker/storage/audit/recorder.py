@@ -97,6 +97,9 @@ class Audit:
     @property
     def warnings(self) -> list[tuple[str, str]]:
         """What a person should know, as (code, message)."""
+        return [*self._failing(), *self._disturbed()]
+
+    def _failing(self) -> list[tuple[str, str]]:
         busy_since = self._busy_since
         slow = busy_since is not None and time.monotonic() - busy_since > SLOW_S
         failure = self._failure or ("the disk does not answer" if slow else None)
@@ -106,6 +109,11 @@ class Audit:
         counted = f"{lost} events are lost" if lost else "no event is lost yet"
         message = f"{files.current(self._folder)}: {failure or 'the disk is too slow'}; {counted}; mend that, and it goes on by itself"
         return [("audit-failing", message)]
+
+    def _disturbed(self) -> list[tuple[str, str]]:
+        reason = self._trail.disturbed if self._trail is not None else ""
+        message = f"{files.current(self._folder)}: {reason}, and not by the daemon; see: broker audit --verify"
+        return [("audit-changed", message)] if reason else []
 
     def close(self) -> None:
         """Write what is there, as far as the disk takes it within `CLOSE_S`."""

@@ -37,8 +37,8 @@ class Trail:
     """The end of the trail in `folder`, written under `key`.
 
     `known` is the last line that the encrypted store remembers, if any: numbers go on after it even where the file
-    has lost it, so that the gap stays visible. Every method may raise `OSError` or `UnsafePath`; what was asked for
-    is then not written, and may be asked for again.
+    has lost it, so that the gap stays visible. `disturbed` says what another program did to the file. Every method may
+    raise `OSError` or `UnsafePath`; what was asked for is then not written, and may be asked for again.
     """
 
     def __init__(self, folder: Path, key: Key, known: Link | None, *, file_max: int = files.FILE_MAX) -> None:
@@ -51,6 +51,7 @@ class Trail:
         self._size = 0
         self._failed_write = False
         self._due = ""
+        self.disturbed = ""
         self._link = Link()
         self._oldest = 1
         try:
@@ -67,6 +68,7 @@ class Trail:
     def append(self, entries: Sequence[Entry]) -> None:
         """Write these lines, in one write where they fit into the present file."""
         if reason := self._disturbed():
+            self.disturbed = reason
             self._start_file(reason)
         elif self._due:
             self._say_opened(self._due, self._link)  # it could not be written when it was due
