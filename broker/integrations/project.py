@@ -85,6 +85,12 @@ def preview(
     return policy.verdict(around, looked.found, audience, kind)
 
 
+def settings_files(folder: str, environment: Mapping[str, str], pins_path: str) -> tuple[SettingsFile, ...]:
+    """Read all settings, also the user's and the administrator's, of a Claude Code started in `folder`."""
+    around = policy.surroundings(None, None, _starting(folder, environment), own_home())
+    return claude_settings.look(around.place, pins_path).found.files
+
+
 def own_home() -> str:
     """Return the home folder of this process's user."""
     return os.environ.get("HOME") or pwd.getpwuid(os.geteuid()).pw_dir

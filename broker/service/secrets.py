@@ -18,6 +18,7 @@ from broker.errors import (
 )
 from broker.model import NAME, TOKEN, Issued
 from broker.secret import Secret, flaw
+from broker.sources.interface import Secrets
 from broker.storage.interface import SECRETS, Store
 
 
@@ -89,7 +90,7 @@ async def _no_other(_credential: str) -> Issued:
 class Lending:
     """The `sources.interface.Context` that sources are opened with. `ask`: gives the token of a credential."""
 
-    secrets: LentSecrets
+    secrets: Secrets
     ask: Callable[[str], Awaitable[Issued]] = _no_other
 
     async def token(self, credential: str) -> Secret:

@@ -1,0 +1,1 @@
+"""One file for each area that is looked at: its `check(scene)` returns what was found there."""

@@ -1,0 +1,41 @@
+"""Each credential by a dry fetch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from broker.doctor.finding import Finding, error, fine, parted, warning
+from broker.doctor.scene import Scene
+from broker.doctor.trial import Tried
+
+_NO_TOKEN = "who asks for it gets no token"  # noqa: S105  # a sentence
+
+
+def check(scene: Scene) -> list[Finding]:
+    """Say of each credential whether a token is there, or comes."""
+    tried = scene.tried()
+    found = [finding for name, one in tried.items() for finding in _judged(name, one)]
+    if found or not tried:
+        return found
+    whole = f"{len(tried)} of {len(tried)} can be had" if len(tried) > 1 else f"{next(iter(tried))} can be had"
+    return [fine("credentials", whole)]
+
+
+def _judged(name: str, one: Tried) -> Iterator[Finding]:
+    what, mend = parted(one.problem or f"its token is {one.state}", f"broker refresh {name}")
+    match one.state:
+        case "fresh":
+            pass
+        case "stale" if not one.warnings:
+            yield warning("credential-stale", f"{name}: {what}", "a token is still served, but not for long", mend)
+        case "stale":
+            pass  # its warnings say why
+        case "locked":
+            yield warning("credential-locked", f"{name}: locked", _NO_TOKEN, "broker unlock")
+        case "needs-login":
+            yield error("needs-login", f"{name}: {what}", f"{_NO_TOKEN} until a person signed in", mend)
+        case _:
+            yield error("source-failed", f"{name}: {what}", _NO_TOKEN, mend)
+    for code, message in one.warnings:
+        what, mend = parted(message, f"broker status {name}")
+        yield warning(f"credential-{code}", f"{name}: {what}", "the daemon itself warns of it", mend)

@@ -1,0 +1,119 @@
+"""What the audience guard would say here, and what keeps a stranger's repository from steering Claude Code at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from broker.doctor.claude import Claude
+from broker.doctor.finding import Finding, error, fine, notice, parted, warning
+from broker.doctor.scene import Scene
+from broker.engine.destination import Refused as RefusedVerdict
+from broker.engine.destination.endpoints import BASE_URLS
+from broker.errors import Refused
+from broker.integrations import project
+from broker.model import Kind
+
+_IGNORE_TRUST: Final = "CLAUDE_CODE_IGNORE_PERSISTED_TRUST"
+_KNOWS_IGNORE_TRUST: Final = (2, 1, 330)
+"""The first version on which it was seen to work (FACTS)."""
+
+_LOOPBACK: Final = ("http://127.0.0.1", "http://localhost", "http://[::1]")
+_VERSION: Final = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})", re.ASCII)
+_PACKAGE: Final = "@anthropic-ai/claude-code"
+_PACKAGE_MAX: Final = 1 << 16
+
+
+def check(scene: Scene) -> list[Finding]:
+    """Ask the guard about a Claude Code started here, and look whether strangers' settings could steer it."""
+    claude = Claude(scene)
+    verdict = list(_verdict(scene, claude))
+    found = [*verdict, *_cleartext(claude)]
+    if not verdict:
+        found.append(fine("guard", f"a Claude Code started in {scene.folder} would be given its token"))
+    return [*found, *_unattended(scene, claude)]
+
+
+def _verdict(scene: Scene, claude: Claude) -> Iterator[Finding]:
+    served = claude.served() or scene.credential(None)
+    audience = served.audience if served is not None else ()
+    try:
+        verdict = project.preview(scene.folder, scene.env, audience, Kind.API_KEY, scene.pins_path)
+    except Refused as refused:
+        verdict = RefusedVerdict(scene.folder, "", str(refused))
+    if not isinstance(verdict, RefusedVerdict):
+        return
+    what, mend = parted(verdict.reason, f"broker allow {scene.folder}")
+    if verdict.key.removeprefix("env.") in BASE_URLS:
+        code, why = "audience-mismatch", "the credential is not meant for that place, so the guard hands out no token"
+    elif not verdict.key:
+        code, why = "settings-unreadable", "the guard hands out no token where it cannot see where that would go"
+    else:
+        code, why = "settings-refused", "such a setting can send the key elsewhere, so the guard hands out no token"
+    yield error(code, what, why, mend)
+
+
+def _cleartext(claude: Claude) -> Iterator[Finding]:
+    said = claude.variable("ANTHROPIC_BASE_URL")
+    text = said.text if said is not None else None
+    if said is not None and text is not None and text.startswith("http:") and not text.startswith(_LOOPBACK):
+        what = f"ANTHROPIC_BASE_URL in {said.where} is an http: address"
+        yield warning(
+            "cleartext", what, "everybody on the way can read the key", "use https:, or a tunnel on 127.0.0.1"
+        )
+
+
+def _unattended(scene: Scene, claude: Claude) -> Iterator[Finding]:
+    """Recommend what keeps a cloned repository's settings out where nobody watches, as far as this version knows it."""
+    said = claude.variable(_IGNORE_TRUST)
+    found = installed(scene.env.get("PATH", ""))
+    version = version_of(found) if found is not None else None
+    if found is None or said is not None:
+        return
+    advice = "claude --setting-sources user"
+    if version is None or version >= _KNOWS_IGNORE_TRUST:
+        advice = f"for such runs: export {_IGNORE_TRUST}=1; or: {advice}"
+    name = "Claude Code" if version is None else f"Claude Code {'.'.join(map(str, version))}"
+    yield notice(
+        "unattended-trust",
+        f"{name} takes up a repository's settings in -p mode without a question",
+        "in unattended runs a stranger's repository can steer it and run programs; the guard stops only the key",
+        advice,
+    )
+
+
+def installed(search_path: str) -> Path | None:
+    """Find Claude Code; only by absolute folders, since a relative one is the project's."""
+    for folder in search_path.split(os.pathsep):
+        path = Path(folder, "claude")
+        if folder.startswith("/") and path.is_file() and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def version_of(claude: Path) -> tuple[int, int, int] | None:
+    """Tell an installed Claude Code's version without running it; None where its files do not say.
+
+    The native installer keeps each version under its number; npm has a package.json above the program.
+    """
+    real = Path(os.path.realpath(claude))
+    if match := _VERSION.fullmatch(real.name):
+        return _numbers(match)
+    for folder in list(real.parents)[:3]:
+        with suppress(OSError, ValueError, AttributeError):
+            with (folder / "package.json").open("rb") as file:
+                package = json.loads(file.read(_PACKAGE_MAX))
+            if str(package.get("name", "")).startswith(_PACKAGE) and (
+                match := _VERSION.fullmatch(str(package["version"]))
+            ):
+                return _numbers(match)
+    return None
+
+
+def _numbers(match: re.Match[str]) -> tuple[int, int, int]:
+    return int(match[1]), int(match[2]), int(match[3])
