@@ -385,3 +385,27 @@ async def test_closing_writes_what_is_due_also_while_the_store_still_opens() -> 
     await world.broker.close()
     assert world.store.closed
     assert asyncio.get_running_loop().time() - began < 0.1
+
+
+@in_virtual_time
+async def test_closing_lets_a_lock_under_way_finish() -> None:
+    """What was to be locked is locked when the daemon is gone."""
+    world = World(names=("work",))
+    await world.token("work")
+    world.sources[0].farewell_s = 1.0
+    locking = asyncio.create_task(world.broker.safe.lock("a test"))
+    await settle()
+    await world.broker.close()
+    assert locking.done()
+    assert world.store.locked
+
+
+@in_virtual_time
+async def test_a_status_waits_a_moment_for_what_it_tells() -> None:
+    """Before the store is open nobody knows where its key lives; a keyring that hangs does not hold it up."""
+    world = World(store=FakeStore(opens_in_s=1e6))
+    world.broker.start()
+    began = asyncio.get_running_loop().time()
+    await world.broker.safe.opened()
+    assert asyncio.get_running_loop().time() - began == pytest.approx(2.0, abs=0.1)
+    await world.broker.close()
