@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "config": "config",
     "demo": "demo",
     "deny": "trust",
+    "doctor": "doctor",
     "exec": "credentials",
     "export": "credentials",
     "lock": "lock",
