@@ -34,7 +34,7 @@ class KeyringTrouble(BrokerError):
 
 
 class NoKeyring(KeyringTrouble):
-    """This system has no keyring, or none that protects what is in it."""
+    """This system has no keyring or library for one, or none that protects what is in it."""
 
 
 class KeyringLocked(KeyringTrouble):
@@ -70,7 +70,7 @@ def ask(requests: Sequence[Request], timeout_s: float, *, only_protected: bool =
     """
     if only_protected and _is_headless():
         raise _no_keyring()
-    request = {"requests": requests, "only_protected": only_protected}
+    request = {"requests": requests, "only_protected": only_protected, "timeout_s": timeout_s}
     answer = _talk(json.dumps(request).encode(), timeout_s)
     match answer:
         case {"values": [*values]} if len(values) == len(requests):
@@ -82,7 +82,7 @@ def ask(requests: Sequence[Request], timeout_s: float, *, only_protected: bool =
         case {"trouble": "locked"}:
             raise _locked()
         case {"trouble": "missing"}:
-            raise KeyringFailed("the keyring library cannot be loaded; run: pip install --force-reinstall keyring")
+            raise NoKeyring("the keyring library cannot be loaded; run: pip install --force-reinstall keyring")
         case {"what": what}:
             raise KeyringFailed(f"the keyring failed ({what}); see: keyring diagnose")
     raise KeyringFailed("the keyring failed without a word; see: keyring diagnose")

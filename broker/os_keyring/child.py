@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +27,7 @@ def main() -> None:
     """Answer once."""
     platform.current().harden()  # while it lives, a key is in its memory
     asked = json.loads(sys.stdin.buffer.read(_REQUEST_MAX))
+    signal.alarm(math.ceil(asked["timeout_s"]) + 1)  # nobody else ends us when the daemon is gone by then
     answer = respond(asked["requests"], only_protected=asked["only_protected"])
     sys.stdout.write(json.dumps(answer))
 

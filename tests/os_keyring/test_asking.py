@@ -77,7 +77,7 @@ def test_each_request_has_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"trouble": "none"}, NoKeyring, "install one"),
         ({"trouble": "unprotected", "what": "keyrings.alt.file"}, NoKeyring, "keyrings.alt.file"),
         ({"trouble": "locked"}, KeyringLocked, "unlock it"),
-        ({"trouble": "missing"}, KeyringFailed, "pip install"),
+        ({"trouble": "missing"}, NoKeyring, "pip install"),
         ({"trouble": "failed", "what": "InitError"}, KeyringFailed, "InitError"),
         ({"values": []}, KeyringFailed, "keyring diagnose"),
         ([], KeyringFailed, "keyring diagnose"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -154,12 +155,15 @@ def test_the_usual_keyring_is_found_without_looking_at_all(monkeypatch: pytest.M
 def test_the_program_answers_what_it_is_asked(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """JSON in, JSON out, and its memory closed to others before the first secret is in it."""
+    """JSON in, JSON out, its memory closed to others before the first secret is in it, and its end set."""
     hardened: list[bool] = []
     harden = SimpleNamespace(harden=lambda: hardened.append(not backend.entries))
     monkeypatch.setattr(platform, "current", lambda: harden)
-    request = {"requests": [["set", "service", "me", "fake-1"]], "only_protected": True}
+    alarms: list[int] = []
+    monkeypatch.setattr(signal, "alarm", alarms.append)
+    request = {"requests": [["set", "service", "me", "fake-1"]], "only_protected": True, "timeout_s": 4.5}
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(json.dumps(request).encode())))
     child.main()
     assert json.loads(capsys.readouterr().out) == {"values": ["fake-1"]}
     assert hardened == [True]
+    assert alarms == [6]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 import threading
@@ -12,7 +13,9 @@ import pytest
 from keyring import errors
 from keyring.backends import fail
 
+from broker import os_keyring
 from broker.errors import PermanentFetchError, TransientFetchError
+from broker.os_keyring import child
 from broker.sources.keyring import KeyringFetcher, KeyringSettings
 from tests.contracts.source_contract import (
     PATIENCE_S,
@@ -80,7 +83,14 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> _FakeBackend:
     """Give the fake backend, installed as keyring's."""
     backend = _FakeBackend()
     monkeypatch.setattr(keyring.core, "_keyring_backend", backend)
+    monkeypatch.setattr(os_keyring, "_talk", _in_this_process)
     return backend
+
+
+def _in_this_process(request: bytes, _timeout_s: float) -> object:
+    """Do what the child process does."""
+    asked = json.loads(request)
+    return child.respond(asked["requests"], only_protected=asked["only_protected"])
 
 
 class TestKeyring(SourceOfValues, SourceThatWaits, SourceThatFails):
@@ -108,6 +118,7 @@ async def test_a_locked_keyring_is_tried_again(backend: _FakeBackend) -> None:
     assert "unlock" in str(error)
 
 
+@pytest.mark.usefixtures("backend")
 async def test_a_system_without_keyring_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """The library's stand-in for "none" fails for good, with advice."""
     monkeypatch.setattr(keyring.core, "_keyring_backend", fail.Keyring())  # type: ignore[no-untyped-call]  # as the library has it
@@ -156,6 +167,7 @@ async def test_a_system_without_threads_left_is_an_error_and_heals(
     assert (await fetcher.fetch()).parts
 
 
+@pytest.mark.usefixtures("backend")
 async def test_a_library_that_is_not_there_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever strips an installation reads what is missing."""
     monkeypatch.setitem(sys.modules, "keyring", None)
