@@ -28,6 +28,9 @@ UPSTREAM_REFUSES: Final = 401
 CONFIG: Final = """\
 default = "demo"
 
+[daemon]
+persist = "off"                 # nothing is left behind, in no keyring either
+
 [credentials.demo]              # lives 6 s, and its source takes 0.3 s
 source = "demo"
 lifetime = "6s"
