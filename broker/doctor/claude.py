@@ -88,6 +88,13 @@ def _helper(file: SettingsFile) -> Helper:
     line = file.settings[HELPER] if file.settings is not None else None
     if not settings.is_ours(line):
         return Helper(file.path, file.scope, is_ours=False, described=settings.described(line))
-    program, *names = shlex.split(str(line))
+    program, *names = _words(str(line))
     credential = names[0] if names else None
     return Helper(file.path, file.scope, is_ours=True, described=program, program=program, credential=credential)
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:  # an odd quote, over which the shell will stumble too
+        return line.split()

@@ -65,7 +65,7 @@ def parted(message: str, mend: str) -> tuple[str, str]:
     `mend` is for one that does not say how.
     """
     what, _, how = message.partition("; ")
-    return what, how or mend
+    return what, how.removeprefix("run: ") or mend
 
 
 @dataclass(frozen=True, slots=True)

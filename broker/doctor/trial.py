@@ -138,7 +138,7 @@ async def _each(tries: Mapping[str, Try], within_s: float) -> dict[str, Tried]:
 
 
 def _late(within_s: float) -> Tried:
-    return Tried("failing", f"the source did not answer within {within_s:g}s; see where it hangs: broker run")
+    return Tried("failing", f"the source did not answer within {within_s:.0f} s")
 
 
 async def _close(sources: Iterable[Source]) -> None:

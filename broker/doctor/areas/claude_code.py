@@ -11,8 +11,10 @@ from broker.doctor.claude import Claude, Helper
 from broker.doctor.finding import Finding, error, fine, warning
 from broker.doctor.scene import Scene
 from broker.engine.advice import YOUNG
+from broker.engine.destination import Scope
 from broker.integrations.claude_code.release import TTL_DEFAULT_S, Release
 from broker.integrations.claude_code.settings import TTL_MIN_S
+from broker.model import NAME
 
 _SETUP: Final = "broker setup claude-code"
 _STRONGER: Final = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY")
@@ -43,22 +45,19 @@ def _helper(scene: Scene, claude: Claude, helpers: list[Helper]) -> Iterator[Fin
         return
     used = helpers[0]
     if not used.is_ours:
-        yield _foreign(used, any(other.is_ours for other in helpers))
+        yield _foreign(used, ours_below=any(other.is_ours for other in helpers))
         return
     yield from _program(scene, used)
     yield from _credential(scene, claude, used)
 
 
-def _foreign(used: Helper, ours_below: bool) -> Finding:  # noqa: FBT001  # named at its only call
+def _foreign(used: Helper, *, ours_below: bool) -> Finding:
+    what, why = f"{used.file} names another helper ({used.described})", "our helper is never asked"
+    if used.scope is Scope.PROJECT:
+        why += ", and in -p mode that one runs as you without a question"
     if ours_below:
-        return error(
-            "helper-overridden",
-            f"{used.file} names another helper ({used.described}), which wins over ours",
-            "our helper is never asked",
-            f"take apiKeyHelper out of {used.file}",
-        )
-    what = f"{used.file} names another helper ({used.described})"
-    return warning("helper-foreign", what, "our helper is never asked", f"{_SETUP} --yes")
+        return error("helper-overridden", f"{what}, which wins over ours", why, f"take apiKeyHelper out of {used.file}")
+    return warning("helper-foreign", what, why, f"{_SETUP} --yes")
 
 
 def _program(scene: Scene, used: Helper) -> Iterator[Finding]:
@@ -89,8 +88,10 @@ def _credential(scene: Scene, claude: Claude, used: Helper) -> Iterator[Finding]
         what = f"{used.file}: the helper names no credential, and {config.path} has no such default"
         yield error("helper-names-none", what, _NO_KEY, f"{_SETUP} --credential {next(iter(config.credentials))}")
     else:
-        what = f"{used.file}: the helper asks for {name[:64]}, which {config.path} does not know"
-        mend = f"{_SETUP} --credential {next(iter(config.credentials))}; or add [credentials.{name[:64]}]"
+        # What is no name could be the secret itself, put there by mistake.
+        shown = name if NAME.fullmatch(name) else "something that is no name"
+        what = f"{used.file}: the helper asks for {shown}, which {config.path} does not know"
+        mend = f"{_SETUP} --credential {next(iter(config.credentials))}"
         yield error("helper-unknown-credential", what, _NO_KEY, mend)
 
 

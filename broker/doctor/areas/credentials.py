@@ -13,6 +13,8 @@ _NO_TOKEN = "who asks for it gets no token"  # noqa: S105  # a sentence
 
 def check(scene: Scene) -> list[Finding]:
     """Say of each credential whether a token is there, or comes."""
+    if scene.status is not None and scene.status["daemon"]["locked"]:
+        return []  # told of the daemon
     tried = scene.tried()
     found = [finding for name, one in tried.items() for finding in _judged(name, one)]
     if found or not tried:
@@ -30,8 +32,6 @@ def _judged(name: str, one: Tried) -> Iterator[Finding]:
             yield warning("credential-stale", f"{name}: {what}", "a token is still served, but not for long", mend)
         case "stale":
             pass  # its warnings say why
-        case "locked":
-            yield warning("credential-locked", f"{name}: locked", _NO_TOKEN, "broker unlock")
         case "needs-login":
             yield error("needs-login", f"{name}: {what}", f"{_NO_TOKEN} until a person signed in", mend)
         case _:

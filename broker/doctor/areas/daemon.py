@@ -14,7 +14,7 @@ from broker.doctor.finding import Finding, error, fine, notice, parted, warning
 from broker.doctor.scene import Scene, Status
 from broker.errors import BrokerError, UnsafePath
 
-_TOLD_ELSEWHERE: Final = ("storage-", "audit-", "helper-", "passphrase-", "refused")
+_TOLD_ELSEWHERE: Final = ("storage-", "audit-", "helper-", "passphrase-")
 _RESTART: Final = "broker restart"
 
 

@@ -15,9 +15,10 @@ from broker.doctor.finding import Finding, error, fine, notice, parted, warning
 from broker.doctor.scene import Scene
 from broker.engine.destination import Refused as RefusedVerdict
 from broker.engine.destination.endpoints import BASE_URLS
-from broker.errors import Refused
+from broker.errors import BrokerError, Refused
 from broker.integrations import project
 from broker.model import Kind
+from broker.storage import pins
 
 _IGNORE_TRUST: Final = "CLAUDE_CODE_IGNORE_PERSISTED_TRUST"
 _KNOWS_IGNORE_TRUST: Final = (2, 1, 330)
@@ -32,10 +33,9 @@ _PACKAGE_MAX: Final = 1 << 16
 def check(scene: Scene) -> list[Finding]:
     """Ask the guard about a Claude Code started here, and look whether strangers' settings could steer it."""
     claude = Claude(scene)
-    verdict = list(_verdict(scene, claude))
-    found = [*verdict, *_cleartext(claude)]
-    if not verdict:
-        found.append(fine("guard", f"a Claude Code started in {scene.folder} would be given its token"))
+    found = [*_verdict(scene, claude), *_cleartext(claude), *_pins(scene)]
+    if not found:
+        found.append(fine("guard", f"no setting in {scene.folder} or of yours sends a token elsewhere"))
     return [*found, *_unattended(scene, claude)]
 
 
@@ -66,6 +66,16 @@ def _cleartext(claude: Claude) -> Iterator[Finding]:
         yield warning(
             "cleartext", what, "everybody on the way can read the key", "use https:, or a tunnel on 127.0.0.1"
         )
+
+
+def _pins(scene: Scene) -> Iterator[Finding]:
+    if scene.status is not None:
+        return  # it warns itself
+    try:
+        pins.read(scene.places.state)
+    except BrokerError as problem:
+        what, mend = parted(str(problem), "broker allow")
+        yield warning("allowed-broken", what, "what you allowed there does not count", mend)
 
 
 def _unattended(scene: Scene, claude: Claude) -> Iterator[Finding]:

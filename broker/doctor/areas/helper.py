@@ -45,7 +45,7 @@ def check(scene: Scene) -> list[Finding]:
         why = "Claude Code waits for it, and a busy machine may reach its limit of 10 s"
         mend = f"see what makes programs start slowly here: time {scene.helper} --version"
         found.append(warning("helper-slow", f"the helper takes {median_ms:.0f} ms (median of {RUNS})", why, mend))
-    return found or [fine("helper", f"{kind}, answers in {median_ms:.1f} ms")]
+    return found or [fine("helper", f"{kind}, answers in {median_ms:.0f} ms")]
 
 
 def _kind(kind: str) -> Iterator[Finding]:

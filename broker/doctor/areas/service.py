@@ -31,6 +31,7 @@ def check(scene: Scene) -> list[Finding]:
     found = [
         *(finding for unit in survey.units for finding in _file(unit)),
         *(finding for view in survey.manager for finding in _view(view)),
+        *_manager(survey.manager),
         *_elsewhere(scene, survey.manager),
         *_lingers(survey.lingers),
     ]
@@ -60,10 +61,16 @@ def _changes(unit: Unit) -> str:
     return f" ({'; '.join(line[1:] for line in lines[:_LINES_MAX])} is missing)" if lines else ""
 
 
+def _manager(manager: Sequence[View]) -> Iterator[Finding]:
+    if not any(view.load for view in manager):
+        what = "units are installed, but no systemd user manager answers"
+        yield notice("no-manager", what, "the helper starts the daemon by itself", "sudo loginctl enable-linger $USER")
+
+
 def _view(view: View) -> Iterator[Finding]:
     if view.failed:
         yield error(
-            f"unit-failed-{view.result}" if view.result == "start-limit-hit" else "unit-failed",
+            "unit-start-limit" if "limit" in view.result else "unit-failed",
             f"systemd gave up on {view.name} ({view.result or 'failed'})",
             "it is not started again by itself",
             f"see why: journalctl --user -u {view.name}; then: broker start",

@@ -71,7 +71,7 @@ def _keyring(*, needed: bool) -> Iterator[Finding]:
         what, mend = parted(str(trouble), "keyring diagnose")
         none_here = isinstance(trouble, os_keyring.NoKeyring)
         if none_here and not needed:
-            yield _nothing_kept(what, f"{mend}; or choose another home for the key: {CHOICES}")
+            yield _nothing_kept(what, f'{mend}; or put persist = "passphrase" under [daemon], then: {_UNLOCK}')
         else:
             yield error("keyring-missing" if none_here else "keyring-silent", what, _WHY, mend)
     else:
