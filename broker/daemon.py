@@ -11,13 +11,12 @@ import socket
 import time
 from typing import Any, Final
 
-from aiohttp import web
-
 from broker import __version__, config, locks, paths, platform
 from broker.clock import SystemClock
 from broker.config import Config
 from broker.endpoints import audit as audit_calls
-from broker.endpoints.connections import IDLE_MAX_S, Connections
+from broker.endpoints import server
+from broker.endpoints.connections import Connections
 from broker.endpoints.control import create_app
 from broker.endpoints.middleware import CONNECTIONS
 from broker.errors import ConfigError
@@ -40,8 +39,6 @@ _DRAIN_ANSWERS_S: Final = 12.0
 """Answers under way may take this long at the end: a little more than a helper waits."""
 _DRAIN_REQUESTS_S: Final = 1.0
 _STATUS_EVERY_S: Final = 60.0
-_HEADER_MAX: Final = 20 * 1024
-"""What a helper says of its surroundings may be 16 KiB: `VARIABLES_MAX` in helper/broker_helper.h."""
 
 
 class Daemon:
@@ -77,15 +74,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload()))
         app = create_app(self._broker, self._system, self._describe)
         audit_calls.add_route(app, self._books.verify)
-        runner = web.AppRunner(
-            app,
-            access_log=None,
-            handler_cancellation=True,
-            keepalive_timeout=IDLE_MAX_S,
-            shutdown_timeout=1,
-            lingering_time=1,
-            max_field_size=_HEADER_MAX,
-        )
+        runner = server.runner(app)
         await runner.setup()
         assert runner.server is not None  # noqa: S101  # for the type checker; `setup` made it
         connections = Connections(runner.server, self._listener)
