@@ -18,6 +18,7 @@ from broker.errors import BrokerError
 from broker.secret import Secret
 
 _MODULE: Final = "broker.os_keyring.child"
+_BUS: Final = "DBUS_SESSION_BUS_ADDRESS"
 _PASSED_ON: Final = frozenset(
     {
         "HOME", "PATH", "USER", "LOGNAME", "LANG", "LC_ALL",
@@ -92,12 +93,11 @@ def _talk(request: bytes, timeout_s: float) -> object:
     # Without PYTHON* variables and the current folder: a project could put a module of its own in the way. But with
     # the user's site-packages: the broker itself may be installed there.
     argv = [sys.executable, "-E", "-P", "-m", _MODULE]
-    env = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
     try:
         done = subprocess.run(
             argv,
             input=request,  # over a pipe: everybody can read a command line
-            env=env,
+            env=_environment(),
             cwd="/",
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -115,12 +115,19 @@ def _talk(request: bytes, timeout_s: float) -> object:
     return answer
 
 
+def _environment() -> dict[str, str]:
+    env = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
+    bus = Path(env.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}", "bus")
+    if _BUS not in env and bus.is_absolute() and bus.is_socket():
+        env[_BUS] = f"unix:path={bus}"  # where D-Bus' own libraries look; Python's does not
+    return env
+
+
 def _is_headless() -> bool:
     """Whether this is Linux without a message bus: no desktop's keyring can be there, so spare the look for one."""
     if sys.platform != "linux" or "PYTHON_KEYRING_BACKEND" in os.environ or has_settings():
         return False
-    runtime = os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.geteuid()}")
-    return "DBUS_SESSION_BUS_ADDRESS" not in os.environ and not Path(runtime, "bus").exists()
+    return _BUS not in _environment()
 
 
 def has_settings() -> bool:
