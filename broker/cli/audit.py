@@ -102,10 +102,10 @@ def _print_json(raw: Iterable[bytes]) -> None:
 
 
 def _verify(*, as_json: bool) -> int:
-    from broker.audited import Audited  # noqa: PLC0415  # it may have to open the store
     from broker.cli import hidden  # noqa: PLC0415
     from broker.client import Client  # noqa: PLC0415
-    from broker.state import State  # noqa: PLC0415
+    from broker.state_folder.access import State  # noqa: PLC0415
+    from broker.state_folder.audit import Audited  # noqa: PLC0415  # it may have to open the store
 
     state = State(Client(paths.socket_path()), paths.config_path(), lambda new: hidden.passphrase(new=new))
     verdict = Audited(state).verify()

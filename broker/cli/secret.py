@@ -15,8 +15,8 @@ from broker.cli.arguments import examples
 from broker.client import Client
 from broker.errors import BadRequest, BrokerError, Locked, UnknownCredential
 from broker.secret import Secret
-from broker.state import State
-from broker.stored import Stored
+from broker.state_folder.access import State
+from broker.state_folder.secrets import Stored
 
 _COMPLETION_S = 1.0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from broker import paths
 from broker.errors import StorageError, Unreachable
-from broker.state import State
+from broker.state_folder.access import State
 from broker.storage.audit import Verdict, verify
 from broker.storage.audit.books import anchor, key_of
 from broker.storage.store import EncryptedStore

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from broker.secret import Secret
 from broker.service.secrets import StoredSecrets
-from broker.state import State
+from broker.state_folder.access import State
 from broker.storage.store import EncryptedStore
 
 
