@@ -26,6 +26,12 @@ TEXT = '{"env": {}}'
         ),
         pytest.param(("claude", "--setting-sources", ""), Flags(sources=frozenset({""})), id="no sources at all"),
         pytest.param(("claude", "-p", "x", "--ignore-persisted-trust"), Flags(ignores_projects=True), id="no trust"),
+        pytest.param(("claude", "--ignore-persisted-trust"), Flags(), id="no trust, but a person who may give it"),
+        pytest.param(
+            ("claude", "--ignore-persisted-trust", "--append-system-prompt", "-p"),
+            Flags(doubtful=True),
+            id="no trust, perhaps a person",
+        ),
         pytest.param(("claude", "-p", "--", "--setting-sources", "user"), Flags(), id="a prompt after --"),
         pytest.param(
             ("claude", "--append-system-prompt", "--setting-sources", "user"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Final
 
 import pytest
@@ -77,3 +78,11 @@ def test_whoever_stands_in_between_is_told_from_whoever_redirects() -> None:
     assert intercepting("NODE_EXTRA_CA_CERTS", "/x") is not None
     assert intercepting("ANTHROPIC_BASE_URL", "http://evil.example") is None
     assert intercepting("FOO", "x") is None
+
+
+@pytest.mark.parametrize("part", ["_", "CA", "CERT_", "PROX", "USE_", "ANTHROPIC_DEFAULT_", "CLAUDE_CODE_MAX_"])
+def test_a_name_as_long_as_a_file_takes_no_time(part: str) -> None:
+    """A hostile file cannot hold up the daemon by a name that makes the rules go back and forth."""
+    start = time.process_time()
+    family(part * (1_000_000 // len(part)), "x")
+    assert time.process_time() - start < 1

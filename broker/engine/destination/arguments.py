@@ -11,6 +11,8 @@ from typing import Final
 _SETTINGS: Final = "--settings"
 _SOURCES: Final = "--setting-sources"
 _IGNORE: Final = "--ignore-persisted-trust"
+_PRINT: Final = frozenset({"-p", "--print"})
+_STEERING: Final = {_SETTINGS, _SOURCES, _IGNORE, *_PRINT}
 _NO_VALUE: Final = re.compile(
     r"""
     -[cdhprvw]
@@ -34,8 +36,9 @@ class Flags:
 
     `settings`: what `--settings` was given, JSON text (`is_text`) or the path of a file relative to the working folder.
     `sources`: what `--setting-sources` was given. Both None where not given.
-    `ignores_projects`: it was told by argument to take from a project nothing that steers. The variable of the same
-    meaning is no proof: an older version does not know it.
+    `ignores_projects`: it was told by argument to take from a project nothing that steers, and runs in print mode,
+    where nobody can be asked to trust the project after all. The variable of the same meaning is no proof: an older
+    version does not know it.
     `doubtful`: one of these may really be the value of another option, which takes up whatever comes next: a prompt
     from outside, say. Then `sources` and `ignores_projects` are as if not given, and `settings` may not hold.
     """
@@ -64,7 +67,7 @@ def flags(arguments: tuple[str, ...]) -> Flags:
         return Flags(given.get(_SETTINGS), doubtful=True)
     named = given.get(_SOURCES)
     sources = None if named is None else frozenset(part.strip(_BLANK) for part in named.split(","))
-    return Flags(given.get(_SETTINGS), sources, _IGNORE in given)
+    return Flags(given.get(_SETTINGS), sources, _IGNORE in given and not _PRINT.isdisjoint(given))
 
 
 def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str, bool]]:
@@ -73,7 +76,7 @@ def _options(arguments: Sequence[str]) -> Iterator[tuple[str, str, bool]]:
         if arguments[at] == "--":
             return
         name, equals, value = arguments[at].partition("=")
-        if name in {_SETTINGS, _SOURCES, _IGNORE}:
+        if name in _STEERING:
             before = arguments[at - 1]
             sure = at == 1 or not before.startswith("-") or "=" in before or bool(_NO_VALUE.fullmatch(before))
             following = arguments[at + 1] if at + 1 < len(arguments) else ""

@@ -31,7 +31,7 @@ _FAMILIES: Final = {
 _TITLES: Final = tuple(_FAMILIES)
 _INTERCEPTING: Final = frozenset({"a proxy", "a TLS", "a JavaScript runtime's", "a loader's or resolver's"})
 _STEERING: Final = re.compile(
-    "_*(?:" + "|".join(f"(?P<f{at}>{names})" for at, names in enumerate(_FAMILIES.values())) + ")",
+    "|".join(f"(?P<f{at}>{names})" for at, names in enumerate(_FAMILIES.values())),
     re.ASCII | re.DOTALL | re.VERBOSE,
 )
 
@@ -70,7 +70,7 @@ def family(name: str, text: str | None) -> str | None:
         return None
     if name in _HARMLESS_VALUES and text is not None and re.fullmatch(_HARMLESS_VALUES[name], text, re.ASCII):
         return None
-    match = _STEERING.fullmatch(name.upper())  # proxies are read in lower case too
+    match = _STEERING.fullmatch(name.lstrip("_").upper())  # proxies are read in lower case too
     return None if match is None or match.lastgroup is None else _TITLES[int(match.lastgroup[1:])]
 
 
