@@ -12,7 +12,9 @@ from typing import Any, Final, Generic, TypeVar
 from broker import config, paths
 from broker.client import Client
 from broker.config import Config, CredentialConfig
-from broker.doctor.trial import Tried, try_all
+from broker.doctor import trial
+from broker.doctor.stored import Stored, look
+from broker.doctor.trial import Tried
 from broker.engine.destination import SettingsFile
 from broker.errors import BrokerError, ConfigError, Unreachable
 from broker.integrations import installed_helper, project
@@ -24,7 +26,10 @@ Status = Mapping[str, Any]
 
 STATUS_WITHIN_S: Final = 3.0
 FETCHED_WITHIN_S: Final = 6.0
-"""How long a source may take here; less than the whole examination, so that its programs are ended with it."""
+"""How long a source may take here."""
+
+FETCHED_BY_S: Final = 8.5
+"""When the last one is given up on: before the whole examination ends, so that no program of a source outlives it."""
 
 
 class Once(Generic[T]):
@@ -78,8 +83,10 @@ class Scene:
         self.helper = helper if helper is not None else installed_helper.path()
         self.client = Client(self.places.socket, timeout_s=STATUS_WITHIN_S)
         self.now = time.time()
+        self._began = time.monotonic()
         self.config: Once[Config | ConfigError] = Once(self._config)
         self.answer: Once[Status | BrokerError] = Once(self._answer)
+        self.stored: Once[Stored | ConfigError] = Once(self._stored)
         self.tried: Once[Mapping[str, Tried]] = Once(self._tried)
         self.claude_files: Once[Sequence[SettingsFile]] = Once(self._claude_files)
 
@@ -126,7 +133,20 @@ class Scene:
             return error
 
     def _tried(self) -> Mapping[str, Tried]:
-        return try_all(self.client, self.status, self.good_config, self.places.state, FETCHED_WITHIN_S)
+        if self.status is not None:
+            return trial.through_daemon(self.client, self.status, FETCHED_WITHIN_S)
+        settings, stored = self.good_config, self.stored()
+        if settings is None or isinstance(stored, ConfigError):
+            return {}
+        left_s = FETCHED_BY_S - (time.monotonic() - self._began)
+        return trial.directly(settings, stored, min(FETCHED_WITHIN_S, left_s))
+
+    def _stored(self) -> Stored | ConfigError:
+        try:
+            persist = config.read_daemon(self.places.config, self.env).persist
+        except ConfigError as error:
+            return error
+        return look(self.places.state, persist, self.env)
 
     def _claude_files(self) -> Sequence[SettingsFile]:
         return project.settings_files(self.folder, self.env, self.pins_path)

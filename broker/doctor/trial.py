@@ -7,28 +7,21 @@ process for the moment. Nothing is revoked, and no token leaves the daemon or th
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
-from broker import locks
 from broker.client import Client
 from broker.clock import SystemClock
 from broker.config import Config
 from broker.engine.vocabulary import Failure, Trouble
-from broker.errors import AlreadyRunning, BrokerError, SourceFailed, TransientFetchError, Unreachable
+from broker.errors import BrokerError, SourceFailed, Unreachable
 from broker.model import Issued
-from broker.secret import Secret
 from broker.service.attempt import attempt
-from broker.service.secrets import Lending, LentSecrets, StoredSecrets
+from broker.service.secrets import Lending
 from broker.sources.interface import Secrets, Source
-from broker.storage import disk, threads
-from broker.storage.homes import OFF
-from broker.storage.store import EncryptedStore
+from broker.storage import threads
 
 PARALLEL_MAX: Final = 8
 Try = Callable[[], Coroutine[Any, Any, "Tried"]]
@@ -36,8 +29,6 @@ Try = Callable[[], Coroutine[Any, Any, "Tried"]]
 _NOT_HELD: Final = frozenset({"empty", "expired"})
 _CLOSE_S: Final = 1.0
 _DEAD: Final = "the source gives a token that has expired already; look at the source"  # a sentence
-_LOCK_TRIES: Final = 5
-_LOCK_AGAIN_S: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +41,14 @@ class Tried:
     warnings: Sequence[tuple[str, str]] = field(default=())
 
 
-def try_all(
-    client: Client, status: Mapping[str, Any] | None, settings: Config | None, folder: Path, within_s: float
-) -> dict[str, Tried]:
-    """Try every credential; what is not there after `within_s` is given up on. `folder`: the state folder."""
-    if status is not None:
-        return asyncio.run(_through_daemon(client, status["credentials"], within_s))
-    if settings is None:
-        return {}
-    return asyncio.run(_directly(settings, folder, within_s))
+def through_daemon(client: Client, status: Mapping[str, Any], within_s: float) -> dict[str, Tried]:
+    """Try every credential of a running daemon; what is not there after `within_s` is given up on."""
+    return asyncio.run(_through_daemon(client, status["credentials"], within_s))
+
+
+def directly(settings: Config, secrets: Secrets, within_s: float) -> dict[str, Tried]:
+    """Try every credential of a config in this process, likewise. `secrets`: what is stored."""
+    return asyncio.run(_directly(settings, secrets, within_s))
 
 
 async def _through_daemon(client: Client, entries: Sequence[Mapping[str, Any]], within_s: float) -> dict[str, Tried]:
@@ -84,28 +74,25 @@ def _seen(entry: Mapping[str, Any]) -> Tried:
     return Tried(str(entry["state"]), str(entry["last_error"] or ""), entry["lifetime_s"], warnings)
 
 
-async def _directly(settings: Config, folder: Path, within_s: float) -> dict[str, Tried]:
-    began = time.monotonic()
-    async with _records(settings, folder) as secrets:
-        opened: dict[str, Source] = {}
+async def _directly(settings: Config, secrets: Secrets, within_s: float) -> dict[str, Tried]:
+    opened: dict[str, Source] = {}
 
-        async def fetched(name: str) -> Issued | Failure:
-            credential = settings.credentials[name]
-            return await attempt(opened[credential.source].fetcher(credential.settings, name), name, ())
+    async def fetched(name: str) -> Issued | Failure:
+        credential = settings.credentials[name]
+        return await attempt(opened[credential.source].fetcher(credential.settings, name), name, ())
 
-        async def lent(name: str) -> Issued:
-            outcome = await fetched(name)
-            if isinstance(outcome, Failure):
-                raise SourceFailed(outcome.message)
-            return outcome
+    async def lent(name: str) -> Issued:
+        outcome = await fetched(name)
+        if isinstance(outcome, Failure):
+            raise SourceFailed(outcome.message)
+        return outcome
 
-        context = Lending(secrets, lent)
-        opened |= {name: source.type.open(source.settings, context) for name, source in settings.sources.items()}
-        try:
-            left_s = within_s - (time.monotonic() - began)
-            return await _each({name: _judging(fetched, name) for name in settings.credentials}, left_s)
-        finally:
-            await _close(opened.values())
+    context = Lending(secrets, lent)
+    opened |= {name: source.type.open(source.settings, context) for name, source in settings.sources.items()}
+    try:
+        return await _each({name: _judging(fetched, name) for name in settings.credentials}, within_s)
+    finally:
+        await _close(opened.values())
 
 
 def _judging(fetched: Callable[[str], Awaitable[Issued | Failure]], name: str) -> Try:
@@ -145,46 +132,3 @@ async def _close(sources: Iterable[Source]) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(_CLOSE_S):
             await asyncio.gather(*(source.close() for source in sources), return_exceptions=True)
-
-
-@asynccontextmanager
-async def _records(settings: Config, folder: Path) -> AsyncIterator[Secrets]:
-    """Lend the stored secrets. No store is made where there is none, and no passphrase asked for."""
-    there = await threads.run(lambda: os.path.lexists(folder / disk.NAME))
-    lock = await _locked(folder) if there else None
-    if there and lock is None:
-        yield _Held()
-        return
-    store = EncryptedStore(folder, settings.daemon.persist if there else OFF)
-    try:
-        await store.open()
-        yield LentSecrets(StoredSecrets(store))
-    finally:
-        await store.close()
-        if lock is not None:
-            os.close(lock)
-
-
-async def _locked(folder: Path) -> int | None:
-    """Take the state folder's lock; None where somebody keeps it. Who merely looks at it has it for an instant."""
-    for _ in range(_LOCK_TRIES):
-        with suppress(AlreadyRunning):
-            return locks.take(folder, locks.STATE)
-        await asyncio.sleep(_LOCK_AGAIN_S)
-    return None
-
-
-class _Held:
-    """The stored secrets of a daemon that does not answer."""
-
-    def get(self, _name: str) -> Secret | None:
-        """Say why nothing can be seen."""
-        raise TransientFetchError("another daemon holds the stored secrets and does not answer; run: broker restart")
-
-    async def put(self, name: str, _value: Secret) -> None:
-        """Say the same."""
-        self.get(name)
-
-    async def delete(self, name: str) -> bool:
-        """Say the same."""
-        return self.get(name) is not None

@@ -28,12 +28,12 @@ _REINSTALL: Final = "reinstall the package: pip install --force-reinstall claude
 
 def check(scene: Scene) -> list[Finding]:
     """Look at it, and run it a few times."""
-    kind = installed_helper.kind(scene.helper)
-    if kind == "missing":
+    if not scene.helper.is_file():  # a FIFO in its place would hang whoever opens it
         return [error("helper-missing", f"{scene.helper} is missing", "Claude Code has nothing to ask", _REINSTALL)]
     if not os.access(scene.helper, os.X_OK):
         mend = f"chmod 755 {scene.helper}"
         return [error("helper-not-executable", f"{scene.helper} cannot be run", "Claude Code gets no key", mend)]
+    kind = installed_helper.kind(scene.helper)
     found = [*_kind(kind), *_version(scene)]
     timed, problem = _time(scene) if scene.status is not None else ([], None)
     if problem is not None:
