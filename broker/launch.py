@@ -15,11 +15,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from broker import config, locks, paths, platform
-from broker.endpoints import listener as listening
-from broker.endpoints.turning_away import turn_away
+from broker import listener as listening
 from broker.errors import BrokerError
 from broker.sources import TYPES
 from broker.storage.store import EncryptedStore
+from broker.turning_away import turn_away
 
 
 def run(config_path: Path) -> int:

@@ -6,7 +6,6 @@ import click
 from click.shell_completion import CompletionItem
 
 from broker import paths
-from broker.client import Client
 from broker.errors import BrokerError
 
 _COMPLETION_S = 1.0
@@ -19,6 +18,8 @@ class CredentialName(click.types.StringParamType):
 
     def shell_complete(self, _ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Ask the daemon, if one runs; a completion never starts one and never complains."""
+        from broker.client import Client  # noqa: PLC0415  # only for a completion: `broker run` starts sooner without
+
         try:
             document = Client(paths.socket_path(), timeout_s=_COMPLETION_S).status()
         except BrokerError:

@@ -16,10 +16,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from broker import platform
+from broker import listener, platform
 from broker.clock import SystemClock
 from broker.config import Config, CredentialConfig, DaemonConfig, SourceConfig
-from broker.endpoints import listener
 from broker.endpoints.connections import IDLE_MAX_S, Connections
 from broker.endpoints.control import create_app
 from broker.endpoints.middleware import CONNECTIONS

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from broker.client import Client
-from broker.endpoints.turning_away import turn_away
 from broker.errors import ConfigError, Unreachable, UnsafePath
+from broker.turning_away import turn_away
 
 
 @pytest.fixture

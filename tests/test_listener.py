@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.endpoints import listener
+from broker import listener
 from broker.errors import AlreadyRunning, UnsafePath
 
 
@@ -87,7 +87,7 @@ made = socket.socket(getattr(socket, sys.argv[2])); made.bind(eval(sys.argv[1]))
 if sys.argv[3] == "listen": made.listen()
 os.chmod(sys.argv[1][1:-1], int(sys.argv[4], 8)) if sys.argv[2] == "AF_UNIX" else None
 os.dup2(made.fileno(), 3)
-from broker.endpoints import listener
+from broker import listener
 passed = listener.passed_socket({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
 print(passed.getsockname(), passed.get_inheritable())
 """
