@@ -33,13 +33,15 @@ class Issued:
 
     `expires_at` is None for a static key. An `api-key` has the one part `token`; an `aws-session` has
     `access_key_id`, `secret_access_key` and mostly `session_token`. `details` are facts of the source's that
-    may be shown (an account, a lease), never secrets.
+    may be shown (an account, a lease), never secrets. `borrowed`: the source gives it back when it is closed, so
+    that it must not be kept at rest.
     """
 
     parts: Mapping[str, Secret]
     expires_at: float | None = None
     kind: Kind = Kind.API_KEY
     details: Mapping[str, str] = field(default_factory=dict)
+    borrowed: bool = False
 
     @classmethod
     def token(cls, text: str, expires_at: float | None = None) -> Issued:

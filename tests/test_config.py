@@ -329,7 +329,7 @@ def test_a_secret_used_as_a_key_is_not_repeated() -> None:
     ("text", "place"),
     [
         ('[endpoints.aws]\nlisten = "127.0.0.1:0"\n', "endpoints"),
-        ('[sources.v]\ntype = "vault"\n', "sources.v.type"),
+        ('[sources.v]\ntype = "oauth"\n', "sources.v.type"),
         ('[credentials.v]\nsource = "aws"\n', "credentials.v.source"),
     ],
 )

@@ -23,7 +23,7 @@ from broker.sources.interface import SourceType
 Table = Mapping[str, Any]
 Types = Mapping[str, SourceType]
 
-_LATER_TYPES: Final = {"vault", "aws", "gcp", "oauth", "litellm", "pool", "anthropic"}
+_LATER_TYPES: Final = {"aws", "gcp", "oauth", "litellm", "pool", "anthropic"}
 _NOT_YET: Final = "not in this version"
 
 _TEN_SECONDS: Final = Duration(10)

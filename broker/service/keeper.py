@@ -18,7 +18,7 @@ from broker.model import Issued, Timing
 from broker.service.attempt import attempt
 from broker.service.cache import TokenCache
 from broker.service.events import Event, Who
-from broker.sources.interface import Fetcher
+from broker.sources.interface import Fetcher, Renewing
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ class Keeper:
         """Fetch because a person says so (damped), and wait for the outcome, which `status` tells. Raises `Locked`."""
         self._check_unlocked()
         if self.life.force(self._clock.now()):
+            self._renounce()
             self._launch()
         await self._landing(math.inf)
 
@@ -157,7 +158,9 @@ class Keeper:
 
     def _keep(self) -> None:
         held = self.life.held
-        if self._cache is not None and held is not None and held.serial != self._refused and not self._retired:
+        if held is not None and held.issued.borrowed:
+            self._discard()  # its source gives it back when it is closed: kept, it would come back dead
+        elif self._cache is not None and held is not None and held.serial != self._refused and not self._retired:
             self._cache.keep(held)
             self._kept = True
 
@@ -220,6 +223,7 @@ class Keeper:
         if not self.life.reject(now, serial):
             return False
         self._refused = serial
+        self._renounce()
         self._discard()
         if known:
             return True  # said already: a caller that repeats itself must not fill the log
@@ -228,6 +232,11 @@ class Keeper:
         return True
 
     # --- fetching -----------------------------------------------------------------------------------------------
+
+    def _renounce(self) -> None:
+        """Make sure that the next fetch does not merely prolong the token in hand."""
+        if isinstance(self.fetcher, Renewing):
+            self.fetcher.renounce()
 
     def _launch(self) -> None:
         self._flight = asyncio.create_task(self._fetch(), name=f"fetch {self.name}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
 from broker.model import Issued
 from broker.secret import Secret
@@ -36,6 +36,14 @@ class Fetcher(Protocol):
 
         Called off the event loop every second or so while the credential is in use. False where it cannot tell.
         """
+
+
+@runtime_checkable
+class Renewing(Protocol):
+    """A `Fetcher` that prolongs the token in hand where it can, instead of getting another one."""
+
+    def renounce(self) -> None:
+        """The token that the last `fetch` gave was refused, or is unwanted: the next one must be another."""
 
 
 class Source(Protocol):

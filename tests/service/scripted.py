@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from broker.model import TOKEN, Issued, Timing
@@ -24,6 +24,7 @@ class Step:
     text: str = "fake-token"
     lifetime_s: float | None = 3600.0
     error: BaseException | None = None
+    borrowed: bool = False
 
 
 @dataclass
@@ -37,6 +38,7 @@ class ScriptedFetcher:
     running: int = 0
     cancelled: int = 0
     stale: bool = False
+    renounced: int = 0
 
     def then(self, *steps: Step) -> ScriptedFetcher:
         """Add to the script."""
@@ -59,11 +61,15 @@ class ScriptedFetcher:
         if step.error is not None:
             raise step.error
         expires_at = None if step.lifetime_s is None else self.clock.now().wall + step.lifetime_s
-        return Issued.token(step.text, expires_at)
+        return replace(Issued.token(step.text, expires_at), borrowed=step.borrowed)
 
     def changed(self) -> bool:
         """Whether the test says so."""
         return self.stale
+
+    def renounce(self) -> None:
+        """Count it."""
+        self.renounced += 1
 
 
 class Kept:

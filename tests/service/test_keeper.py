@@ -468,3 +468,22 @@ async def test_fingerprints_name_each_token_and_only_it() -> None:
     assert kept.keeper.fingerprint(second) != name
     assert kept.keeper.fingerprint(first) == name
     assert [event.fingerprint for event in kept.events] == [name, kept.keeper.fingerprint(second)]
+
+
+@in_virtual_time
+async def test_a_refused_or_unwanted_token_is_not_merely_prolonged() -> None:
+    """A source that renews leases is told when the next one must be another: on a refusal, and when a person asks."""
+    kept = Kept()
+    await kept.ask()
+    await asyncio.sleep(60)
+    assert kept.fetcher.renounced == 0
+    held = kept.keeper.life.held
+    assert held is not None
+    kept.keeper.rejected(kept.keeper.fingerprint(held), "reported")
+    assert kept.fetcher.renounced == 1
+    await kept.keeper.settled()
+    await asyncio.sleep(60)
+    await kept.keeper.refresh()
+    assert kept.fetcher.renounced == 2
+    await kept.keeper.refresh()
+    assert kept.fetcher.renounced == 2, "damped"

@@ -208,6 +208,17 @@ async def test_a_credential_that_is_gone_from_the_config_is_gone_from_the_store(
 
 
 @in_virtual_time
+async def test_what_the_source_gives_back_at_its_end_is_not_kept() -> None:
+    """A revoked lease must not be served by the next daemon; nor is the token that it replaced."""
+    first = World(Step(), Step(borrowed=True))
+    await first.token()
+    assert WORK in first.store.records
+    await asyncio.sleep(60)
+    await first.broker.keeper("work").refresh()
+    assert WORK not in first.store.records
+
+
+@in_virtual_time
 async def test_a_source_that_holds_its_secret_on_this_machine_is_not_cached() -> None:
     """The secret lies there already: a copy would only be one more to lose."""
     world = World()

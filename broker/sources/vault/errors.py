@@ -1,0 +1,110 @@
+"""What goes wrong between us and the server, in our words: one line with what mends it.
+
+Loads hvac: import it from a thread, at the first call.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Final
+
+import requests
+from hvac import exceptions as hvac_errors
+
+from broker.errors import FetchError, PermanentFetchError, TransientFetchError
+from broker.sources.complaint import last_line
+from broker.sources.vault.refusals import BadInput, Denied, NotFound
+from broker.sources.vault.settings import VaultSourceSettings
+from broker.sources.vault.transport import Busy
+
+_ITEM: Final = re.compile(r"^\s*\d+ errors? occurred:\s*\*?\s*")
+
+_UNLIKE_A_WORD: Final = re.compile(r"[^\s\"']*[^\s\"'A-Za-z,.:;()/_*-][^\s\"']*|[^\s\"']{40,}")
+"""What may be part of a secret in the server's words: an engine's error may quote what it was configured with."""
+
+
+def translated(error: Exception, settings: VaultSourceSettings, what: str) -> FetchError:
+    """Say in our words why `what` failed."""
+    if isinstance(error, FetchError):
+        return error
+    if isinstance(error, hvac_errors.VaultError):
+        return _refused(error, settings, what)
+    if isinstance(error, Busy):
+        return TransientFetchError(
+            f"{settings.server}: {what}: asked too often, or not ready (status {error.status})",
+            retry_after_s=error.retry_after_s,
+        )
+    if isinstance(error, requests.RequestException):
+        return TransientFetchError(f"{settings.server}: {_unreached(error, settings)}")
+    return TransientFetchError(
+        f"{settings.server}: {what}: the answer cannot be understood; is this a Vault or OpenBao?"
+    )
+
+
+def _unreached(error: requests.RequestException, settings: VaultSourceSettings) -> str:
+    if isinstance(error, requests.Timeout):
+        return f"no answer within {settings.timeout:g} s (the source's timeout)"
+    known = (_known(cause) for cause in _causes(error))
+    return next((words for words in known if words), f"cannot be reached ({type(error).__name__})")
+
+
+def _known(cause: BaseException) -> str:
+    match cause:
+        case ssl.SSLCertVerificationError():
+            return f"its certificate is not to be trusted ({cause.verify_message}); set ca_cert, or tls_server_name"
+        case ssl.SSLError():
+            return f"TLS fails ({str(cause.reason or 'no reason given').lower().replace('_', ' ')})"
+        case socket.gaierror():
+            return "its name is not known (DNS)"
+        case ConnectionRefusedError():
+            return "nothing listens there (connection refused)"
+        case OSError() if cause.strerror:
+            return f"cannot be reached ({cause.strerror})"
+    return ""
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Give what lies below: requests and urllib3 wrap what the system says several times, in different ways."""
+    seen: set[int] = set()
+    todo: list[object] = [error]
+    while todo:
+        found = todo.pop()
+        if not isinstance(found, BaseException) or id(found) in seen:
+            continue
+        seen.add(id(found))
+        if not isinstance(found, requests.RequestException):
+            yield found
+        todo += [found.__context__, found.__cause__, getattr(found, "reason", None), *found.args]
+
+
+def _refused(error: hvac_errors.VaultError, settings: VaultSourceSettings, what: str) -> FetchError:
+    said = _said(error)
+    line = f"{settings.server}: {what}: "
+    failure: FetchError
+    match error:
+        case hvac_errors.Forbidden():
+            failure = Denied(f"{line}{said or 'permission denied'}")
+        case hvac_errors.InvalidPath() if "namespace not found" in said:
+            failure = PermanentFetchError(
+                f"{settings.server}: there is no namespace {settings.namespace}; mend `namespace` of the source"
+            )
+        case hvac_errors.InvalidPath():
+            failure = NotFound(f"{line}{said or 'nothing there'}", error.json)
+        case hvac_errors.InvalidRequest():
+            failure = BadInput(f"{line}{said or 'refused as malformed'}")
+        case hvac_errors.RateLimitExceeded():
+            failure = TransientFetchError(f"{line}asked too often (status 429)")
+        case hvac_errors.VaultDown():
+            failure = TransientFetchError(f"{settings.server}: {said or 'not ready'} (status 503)")
+        case _:
+            failure = TransientFetchError(f"{line}{said or 'the server fails'}")
+    return failure
+
+
+def _said(error: hvac_errors.VaultError) -> str:
+    texts = error.errors if isinstance(error.errors, list) else []
+    whole = " ".join(" ".join(str(text).split()) for text in texts)
+    return _UNLIKE_A_WORD.sub("***", last_line(_ITEM.sub("", whole).encode(), b"", ()))

@@ -1,0 +1,235 @@
+"""The login that all credentials of one source share: made once, kept alive, replaced when it is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any, Final, TypeVar
+
+from broker.clock import SystemClock
+from broker.errors import FetchError, PermanentFetchError, TransientFetchError
+from broker.secret import Secret, scrub
+from broker.sources import references
+from broker.sources.blocking import Blocking
+from broker.sources.interface import Context
+from broker.sources.vault.auth import AppRole, Lent
+from broker.sources.vault.connection import Client, Connection
+from broker.sources.vault.login import Login, seconds
+from broker.sources.vault.refusals import Denied
+from broker.sources.vault.settings import VaultSourceSettings
+
+T = TypeVar("T")
+
+REMEMBER_S: Final = 10.0
+"""A failed sign-in is not repeated before: a wrong password, tried once by each of fifty credentials, locks the account."""
+RETRY_FIRST_S: Final = 1.0
+RETRY_MAX_S: Final = 60.0
+_LOOK_UP_S: Final = 30.0
+"""The event loop's timers stand still in suspend: look at the clock at least so often."""
+
+
+class Session:
+    """One source's standing at its server."""
+
+    def __init__(self, settings: VaultSourceSettings, context: Context) -> None:
+        self.settings = settings
+        self.connection = Connection(settings)
+        self._inputs = {name: references.bind(place, context) for name, place in settings.auth.inputs.items()}
+        self._thread = Blocking("vault")
+        self._login: Login | None = None
+        self._left: list[Login] = []
+        self._signing: asyncio.Task[Login] | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._failure: tuple[float, FetchError] | None = None
+        self._unwrapped: tuple[Secret, Secret] | None = None
+
+    async def login(self) -> Login:
+        """Return the present login, or sign in; whoever comes meanwhile waits for the same.
+
+        Raises `TransientFetchError`, `PermanentFetchError` or `LoginRequired`.
+        """
+        if self._login is not None and self._login.usable(now()) and not self._inputs_changed():
+            return self._login
+        if self._signing is None:
+            self._check_failure()
+            self._signing = asyncio.create_task(self._sign_in(), name="vault sign-in")
+            self._signing.add_done_callback(self._signed)
+        return await asyncio.shield(self._signing)  # who leaves takes nobody's login away
+
+    async def after_refusal(self, refused: Login) -> Login:
+        """Return another login than the one that was refused; somebody else may have got it already."""
+        if self._login is refused:
+            refused.over = True
+        return await self.login()
+
+    def current(self, login: Login) -> bool:
+        """Whether this login is still the one in use: what was borrowed by an earlier one dies with it."""
+        return login is self._login and login.usable(now())
+
+    def changed(self) -> bool:
+        """Whether another try to sign in would use other secrets than the last one, and that would help."""
+        return self._inputs_changed() and (self.settings.auth.follows or self._failure is not None)
+
+    async def call(self, thread: Blocking, call: Callable[[Client], T], login: Login, what: str) -> T:
+        """Make one call by this login (see `Connection.run`)."""
+        return await self.connection.run(thread, call, login.token, what)
+
+    async def close(self) -> None:
+        """Stop, and revoke the tokens that were made for us, with all that was leased by them."""
+        tasks = [task for task in (self._keeping, self._signing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        mine = [login for login in (*self._left, self._login) if login is not None and login.ours and not login.over]
+        self._login, self._left, self._unwrapped = None, [], None
+        await asyncio.gather(*(self._revoke(login) for login in mine), return_exceptions=True)
+        self.connection.forget()
+
+    # --- signing in ---------------------------------------------------------------------------------------------
+
+    def _inputs_changed(self) -> bool:
+        return self.settings.auth.follows and any(place.changed() for place in self._inputs.values())
+
+    def _check_failure(self) -> None:
+        """Repeat a recent failure, unless the secrets are others by now."""
+        if self._failure is None:
+            return
+        until, error = self._failure
+        if now() < until and not any(place.changed() for place in self._inputs.values()):
+            raise type(error)(str(error))
+        self._failure = None
+
+    async def _sign_in(self) -> Login:
+        try:
+            secrets = {name: await place.resolve() for name, place in self._inputs.items()}
+            login = await self._signed_in(secrets)
+        except FetchError as error:
+            self._failure = (now() + REMEMBER_S, error)
+            raise
+        self._failure = None
+        return login
+
+    async def _signed_in(self, secrets: Mapping[str, Secret]) -> Login:
+        auth = self.settings.auth
+        if isinstance(auth, Lent):
+            return await self._looked_up(secrets["token"])
+        if isinstance(auth, AppRole) and auth.creation_path is not None:
+            secrets = {"secret_id": await self._unwrap(secrets["secret_id"], auth.creation_path)}
+        plain = {name: secret.reveal() for name, secret in secrets.items()}
+        method = f"sign in ({type(auth).__name__.lower()})"
+        began = now()
+        try:
+            answer = await self.connection.run(self._thread, lambda client: auth.sign_in(client, plain), None, method)
+        except PermanentFetchError as error:
+            said = scrub(str(error), secrets.values())
+            raise PermanentFetchError(f"{said}; check `auth` of the source and the secret it names") from None
+        found = _part(answer, "auth", self.settings)
+        token = Secret(str(found.get("client_token")))
+        return Login.made(
+            token,
+            began,
+            seconds(found.get("lease_duration")),
+            renewable=bool(found.get("renewable")),
+            ours=True,
+            known=True,
+        )
+
+    async def _looked_up(self, token: Secret) -> Login:
+        """Ask how long a token that we were given lives; one that may not even ask is tried all the same."""
+        began = now()
+        try:
+            answer = await self.connection.run(
+                self._thread, lambda client: client.auth.token.lookup_self(), token, "look up our token"
+            )
+        except Denied:
+            return Login.made(token, began, 0.0, renewable=False, ours=False, known=False)
+        found = _part(answer, "data", self.settings)
+        return Login.made(
+            token, began, seconds(found.get("ttl")), renewable=bool(found.get("renewable")), ours=False, known=True
+        )
+
+    async def _unwrap(self, token: Secret, creation_path: str) -> Secret:
+        """Open the wrapping once, and remember what was in it for the next sign-in."""
+        if self._unwrapped is not None and self._unwrapped[0] == token:
+            return self._unwrapped[1]
+        secret = await self.connection.run(
+            self._thread, lambda client: unwrapped(client, token, creation_path), None, "unwrap the secret_id"
+        )
+        self._unwrapped = (token, secret)
+        return secret
+
+    def _signed(self, signing: asyncio.Task[Login]) -> None:
+        self._signing = None
+        if signing.cancelled() or signing.exception() is not None:
+            return
+        if self._login is not None:
+            self._left.append(self._login)
+        self._login = signing.result()
+        if self._keeping is not None:
+            self._keeping.cancel()
+        self._keeping = asyncio.create_task(self._keep_alive(self._login), name="vault token")
+
+    # --- keeping it ---------------------------------------------------------------------------------------------
+
+    async def _keep_alive(self, login: Login) -> None:
+        """Renew the token at about two thirds of its life; after an error ever later, and never in a hot loop."""
+        retry_s = RETRY_FIRST_S
+        while login.renewable and not login.over:
+            await _sleep_until(login.renew_at)
+            began = now()
+            try:
+                answer = await self.call(
+                    Blocking("vault"), lambda client: client.auth.token.renew_self(), login, "renew our token"
+                )
+                login.renewed(began, _part(answer, "auth", self.settings))
+                retry_s = RETRY_FIRST_S
+            except PermanentFetchError:
+                login.over = True
+            except FetchError:
+                login.renew_at = now() + retry_s * (0.5 + Random().random() / 2)  # noqa: S311  # jitter needs no cryptography
+                retry_s = min(2 * retry_s, RETRY_MAX_S)
+                login.over = login.renew_at >= login.ends_at
+
+    async def _revoke(self, login: Login) -> None:
+        await self.call(Blocking("vault"), lambda client: client.auth.token.revoke_self(), login, "revoke our token")
+
+
+def now() -> float:
+    """Tell the time on the suspend-proof clock."""
+    return SystemClock().now().mono
+
+
+def unwrapped(client: Client, token: Secret, creation_path: str) -> Secret:
+    """Unwrap a secret_id (blocking), if the wrapping was made where it should have been.
+
+    Raises `PermanentFetchError`, and what hvac raises.
+    """
+    from hvac import exceptions  # noqa: PLC0415  # late: only who uses Vault pays for hvac
+
+    try:
+        found = client.sys._adapter.post("/v1/sys/wrapping/lookup", json={"token": token.reveal()})  # noqa: SLF001  # hvac has no call for it
+        made_at = found["data"]["creation_path"]
+        if made_at != creation_path:
+            # Who swaps the token for one of their own has us sign in as theirs; it is left unopened, as evidence.
+            raise PermanentFetchError(
+                f"the wrapped secret_id was not made by {creation_path}: it may have been swapped; ask for a new one"
+            )
+        return Secret(str(client.sys.unwrap(token.reveal())["data"]["secret_id"]))
+    except (exceptions.InvalidRequest, exceptions.Forbidden):
+        raise PermanentFetchError(
+            "the wrapped secret_id is expired, or was unwrapped already: if not by an earlier run of this broker,"
+            " somebody else has read it; tell the administrator, and ask for a new one"
+        ) from None
+
+
+async def _sleep_until(moment: float) -> None:
+    while (left_s := moment - now()) > 0:  # noqa: ASYNC110  # no event comes from a clock
+        await asyncio.sleep(min(left_s, _LOOK_UP_S))
+
+
+def _part(answer: object, name: str, settings: VaultSourceSettings) -> Mapping[str, Any]:
+    found = answer.get(name) if isinstance(answer, dict) else None
+    if not isinstance(found, dict):
+        raise TransientFetchError(f"{settings.server}: the answer has no {name}; is this a Vault or OpenBao?")
+    return found

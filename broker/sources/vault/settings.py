@@ -1,0 +1,92 @@
+"""What a `vault` source and its credentials take in the config."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from broker.durations import Duration
+from broker.sources.vault.auth import Auth, TokenFile
+
+_TIMEOUT: Final = Duration(10)
+_ADDRESS_VARIABLES: Final = ("VAULT_ADDR", "BAO_ADDR")
+_LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1", re.ASCII)
+_PATH: Final = re.compile(r"[^\s?#%\\\x00-\x1f]{1,1000}")
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSourceSettings:
+    """Which server, how to reach it, and who we are there; `timeout` is of one call, in seconds."""
+
+    address: str | None = None
+    namespace: str | None = None
+    auth: Auth = field(default_factory=TokenFile)
+    ca_cert: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    tls_server_name: str | None = None
+    allow_http: bool = False
+    timeout: Duration = _TIMEOUT
+
+    def __post_init__(self) -> None:
+        for name in ("ca_cert", "client_cert", "client_key"):
+            object.__setattr__(self, name, _absolute(name, getattr(self, name)))
+        if (self.client_cert is None) != (self.client_key is None):
+            raise ValueError("client_cert and client_key belong together")
+        if self.namespace is not None and not _PATH.fullmatch(self.namespace):
+            raise ValueError("namespace must be a path such as team/project")
+        object.__setattr__(self, "address", self._checked_address())
+
+    @property
+    def server(self) -> str:
+        """The address, which is known once the settings are made."""
+        return self.address or ""
+
+    def _checked_address(self) -> str:
+        address = self.address or next((os.environ[name] for name in _ADDRESS_VARIABLES if os.environ.get(name)), None)
+        if address is None:
+            raise ValueError(f"address is missing; give it here, or as {' or '.join(_ADDRESS_VARIABLES)} to the daemon")
+        try:
+            url = urlsplit(address)
+            sound = url.scheme in {"http", "https"} and bool(url.hostname) and (url.port or 1) > 0
+        except ValueError:
+            sound = False
+        if not sound or "@" in url.netloc or url.query or url.fragment or not address.isprintable() or " " in address:
+            raise ValueError("address must be a URL such as https://vault.example:8200, without user name or password")
+        if url.scheme == "http" and not self.allow_http and not _LOOPBACK.fullmatch(url.hostname or ""):
+            # Whoever listens on the way would read every secret, and the token that gives them all.
+            raise ValueError("address must be https, as others on the network can read http; allow_http = true insists")
+        return address.rstrip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSettings:
+    """`path` as the command line takes it; `field`: dotted; `data` makes it a write; `version`: of a KV v2 secret."""
+
+    path: str
+    field: str | None = None
+    version: int | None = None
+    data: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        path = self.path.strip("/").removeprefix("v1/")
+        if not _PATH.fullmatch(path) or {"", ".", ".."} & set(path.split("/")):
+            raise ValueError('path must be what the command line takes, such as "secret/claude"')
+        if self.field is not None and not self.field:
+            raise ValueError("field must not be empty")
+        if self.version is not None and (self.version < 1 or self.data is not None):
+            raise ValueError("version counts from 1, and belongs to a read")
+        object.__setattr__(self, "path", path)
+
+
+def _absolute(name: str, path: str | None) -> str | None:
+    if path is None:
+        return None
+    expanded = os.path.expanduser(path)  # noqa: PTH111  # Path.expanduser raises instead
+    if not expanded.startswith("/") or "\0" in expanded:
+        raise ValueError(f"{name} must be an absolute path or begin with ~/")
+    return expanded

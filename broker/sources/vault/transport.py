@@ -1,0 +1,124 @@
+"""HTTP below hvac: TLS by our rules, answers of limited size, and no token where it does not belong.
+
+Loads `requests`: import it from a thread, at the first call.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import certifi
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+
+from broker.errors import PermanentFetchError
+from broker.sources.vault.settings import VaultSourceSettings
+
+ANSWER_MAX: Final = 4 * 1024 * 1024
+_POOL: Final = 16
+_REDIRECTS_MAX: Final = 3
+
+
+class AnswerTooLarge(requests.RequestException):
+    """No secret is that large."""
+
+
+class Busy(requests.RequestException):
+    """The server wants to be left alone for `retry_after_s`."""
+
+    def __init__(self, status: int, retry_after_s: float) -> None:
+        super().__init__(f"status {status}")
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class Transport(requests.Session):
+    """One pool of connections to one server."""
+
+    def __init__(self, settings: VaultSourceSettings) -> None:
+        super().__init__()
+        # Else a proxy of the environment reads plain http, and a netrc's password goes out with every call.
+        self.trust_env = False
+        self.max_redirects = _REDIRECTS_MAX
+        if settings.server.startswith("https:"):
+            self.proxies = get_environ_proxies(settings.server)
+            self.mount("https://", _OurTLS(settings))
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Follow a standby server to the active one, but never from https to http: the token would go with it."""
+        target = super().get_redirect_target(resp)
+        if target is None or urlsplit(resp.url).scheme == "http":
+            return None
+        return target if urlsplit(requests.compat.urljoin(resp.url, target)).scheme == "https" else None
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401  # the library's signature
+        """Read no answer to its end that is too large to be one."""
+        response = super().send(request, **{**kwargs, "stream": True})
+        content = b"".join(_pieces(response))
+        response._content, response._content_consumed = content, True  # type: ignore[attr-defined]  # noqa: SLF001  # as its own `content` does
+        if response.status_code in {429, 503} and (retry_after := response.headers.get("Retry-After", "")).isdecimal():
+            raise Busy(response.status_code, float(retry_after[:9]))
+        return response
+
+
+def _pieces(response: requests.Response) -> Any:  # noqa: ANN401  # of bytes
+    size = 0
+    for piece in response.iter_content(65_536):
+        size += len(piece)
+        if size > ANSWER_MAX:
+            response.close()
+            raise AnswerTooLarge(f"more than {ANSWER_MAX // 1024 // 1024} MiB")
+        yield piece
+
+
+class _OurTLS(HTTPAdapter):
+    """The system's certificate authorities and the usual ones, or `ca_cert` alone."""
+
+    def __init__(self, settings: VaultSourceSettings) -> None:
+        self._context = context(settings)
+        self._name = settings.tls_server_name
+        super().__init__(pool_connections=2, pool_maxsize=_POOL)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # the library's signature
+        """Use our context."""
+        named = {"server_hostname": self._name, "assert_hostname": self._name} if self._name is not None else {}
+        super().init_poolmanager(*args, **{**kwargs, "ssl_context": self._context, **named})
+
+    def cert_verify(self, _conn: object, _url: object, _verify: object, _cert: object) -> None:
+        """Leave it to the context: here the library would add its own list of authorities to it."""
+
+
+def context(settings: VaultSourceSettings) -> ssl.SSLContext:
+    """Make the TLS context. Raises `PermanentFetchError` where a file of the settings is no use."""
+    made = ssl.create_default_context()
+    if settings.ca_cert is None:
+        made.load_verify_locations(certifi.where())
+    else:
+        made = _only(settings.ca_cert)
+    if settings.client_cert is not None and settings.client_key is not None:
+        try:
+            made.load_cert_chain(settings.client_cert, settings.client_key, password="")  # never ask on a terminal
+        except (OSError, ValueError) as error:
+            raise PermanentFetchError(
+                f"{settings.client_cert} and {settings.client_key} are no certificate and key that belong together"
+                f" ({_reason(error)})"
+            ) from None
+    return made
+
+
+def _only(ca_cert: str) -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        made.load_verify_locations(ca_cert)
+    except OSError as error:
+        raise PermanentFetchError(f"{ca_cert}: no file of PEM certificates ({_reason(error)})") from None
+    return made
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return str(error.reason or "not PEM").lower().replace("_", " ")
+    return (error.strerror if isinstance(error, OSError) else None) or "unusable"
