@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from broker.doctor.claude import Claude
@@ -17,6 +12,7 @@ from broker.engine.destination import Refused as RefusedVerdict
 from broker.engine.destination.endpoints import BASE_URLS
 from broker.errors import BrokerError, Refused
 from broker.integrations import project
+from broker.integrations.claude_code import installed
 from broker.model import Kind
 from broker.storage import pins
 
@@ -25,9 +21,6 @@ _KNOWS_IGNORE_TRUST: Final = (2, 1, 330)
 """The first version on which it was seen to work (FACTS)."""
 
 _LOOPBACK: Final = ("http://127.0.0.1", "http://localhost", "http://[::1]")
-_VERSION: Final = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})", re.ASCII)
-_PACKAGE: Final = "@anthropic-ai/claude-code"
-_PACKAGE_MAX: Final = 1 << 16
 
 
 def check(scene: Scene) -> list[Finding]:
@@ -81,8 +74,8 @@ def _pins(scene: Scene) -> Iterator[Finding]:
 def _unattended(scene: Scene, claude: Claude) -> Iterator[Finding]:
     """Recommend what keeps a cloned repository's settings out where nobody watches, as far as this version knows it."""
     said = claude.variable(_IGNORE_TRUST)
-    found = installed(scene.env.get("PATH", ""))
-    version = version_of(found) if found is not None else None
+    found = installed.find(scene.env.get("PATH", ""))
+    version = installed.version(found) if found is not None else None
     if found is None or said is not None:
         return
     advice = "claude --setting-sources user"
@@ -95,35 +88,3 @@ def _unattended(scene: Scene, claude: Claude) -> Iterator[Finding]:
         "in unattended runs a stranger's repository can steer it and run programs; the guard stops only the key",
         advice,
     )
-
-
-def installed(search_path: str) -> Path | None:
-    """Find Claude Code; only by absolute folders, since a relative one is the project's."""
-    for folder in search_path.split(os.pathsep):
-        path = Path(folder, "claude")
-        if folder.startswith("/") and path.is_file() and os.access(path, os.X_OK):
-            return path
-    return None
-
-
-def version_of(claude: Path) -> tuple[int, int, int] | None:
-    """Tell an installed Claude Code's version without running it; None where its files do not say.
-
-    The native installer keeps each version under its number; npm has a package.json above the program.
-    """
-    real = Path(os.path.realpath(claude))
-    if match := _VERSION.fullmatch(real.name):
-        return _numbers(match)
-    for folder in list(real.parents)[:3]:
-        with suppress(OSError, ValueError, AttributeError):
-            with (folder / "package.json").open("rb") as file:
-                package = json.loads(file.read(_PACKAGE_MAX))
-            if str(package.get("name", "")).startswith(_PACKAGE) and (
-                match := _VERSION.fullmatch(str(package["version"]))
-            ):
-                return _numbers(match)
-    return None
-
-
-def _numbers(match: re.Match[str]) -> tuple[int, int, int]:
-    return int(match[1]), int(match[2]), int(match[3])

@@ -1,0 +1,103 @@
+"""`broker doctor` on the real daemon and the real helper, after a real set-up: faults planted as they happen to people."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from tests.real.conftest import minting_config
+from tests.real.installed import BROKER, HELPER, Daemon, Place, running
+from tests.real.process import DEADLINE_S
+from tests.real.upstream import Upstream
+
+pytestmark = pytest.mark.real
+
+
+class Person:
+    """Somebody with a home, whose Claude Code asks our helper."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.settings = place.folder / ".claude" / "settings.json"
+
+    def types(self, *arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Type a command."""
+        return subprocess.run(
+            [str(BROKER), *arguments],
+            env={**self.place.env, "HOME": str(self.place.folder), "PATH": "/usr/bin:/bin", **(env or {})},
+            cwd=self.place.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+
+    def is_told(self, env: Mapping[str, str] | None = None) -> tuple[int, set[str]]:
+        """Ask the doctor; return its exit code and the codes of what is worse than advice."""
+        done = self.types("doctor", "--json", env=env)
+        assert done.stderr == ""
+        answer = json.loads(done.stdout)
+        assert answer["summary"]["exit"] == done.returncode
+        assert "fake-token" not in done.stdout
+        bad = {found["code"] for found in answer["findings"] if found["severity"] in {"warning", "error"}}
+        return done.returncode, bad
+
+
+@pytest.fixture
+def person(place: Place, upstream: Upstream) -> Iterator[tuple[Person, Daemon]]:
+    """Set somebody up by the commands that people use."""
+    upstream.mint.lifetime_s = 3600
+    place.configure(minting_config(upstream))
+    made = Person(place)
+    with running(place) as daemon:
+        done = made.types("setup", "claude-code", "--credential", "work", "--base-url", upstream.url, "--yes")
+        assert done.returncode == 0, done.stderr
+        yield made, daemon
+
+
+def test_after_a_set_up_all_is_well(person: tuple[Person, Daemon]) -> None:
+    """Nothing over advice, the native helper answers in milliseconds, and no token was fetched for it or shown."""
+    somebody, _ = person
+    served = somebody.place.credential("work")["served"]
+    done = somebody.types("doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ok        helper" in done.stdout
+    assert somebody.place.credential("work")["served"] == served
+
+
+def test_planted_faults_are_found_one_by_one(person: tuple[Person, Daemon], upstream: Upstream, tmp_path: Path) -> None:
+    """Each as it happens to people, on what they really run."""
+    somebody, daemon = person
+    place = somebody.place
+    good_settings, good_config = somebody.settings.read_text(), place.config.read_text()
+
+    assert somebody.is_told({"ANTHROPIC_API_KEY": "fake-key-1"}) == (2, {"stray-key"})
+    assert somebody.is_told({"ANTHROPIC_BASE_URL": "http://127.0.0.1:1"}) == (0, set())  # the settings' own wins
+
+    somebody.settings.write_text(good_settings.replace(str(HELPER), "/nowhere/broker-helper"))
+    assert somebody.is_told() == (2, {"helper-gone"})
+    somebody.settings.write_text(good_settings.replace(upstream.url, "https://thief.example"))
+    assert somebody.is_told() == (2, {"audience-mismatch"})
+    somebody.settings.write_text(good_settings.replace('"1800000"', '"7200000"'))
+    code, bad = somebody.is_told()
+    assert (code, "ttl-too-long" in bad) == (1, True)
+    somebody.settings.write_text(good_settings)
+
+    place.configure(good_config + '\n[credentials.more]\nsource = "demo"\n')
+    assert "daemon-config" in somebody.is_told()[1]
+    place.configure("[credentials.work]\nsuorce = 1\n")
+    assert "config" in somebody.is_told()[1]
+    place.configure(good_config)
+
+    place.socket.chmod(0o666)
+    assert "socket-unsafe" in somebody.is_told()[1]
+    place.socket.chmod(0o600)
+
+    daemon.kill()
+    assert somebody.is_told()[1] == {"daemon-not-running"}  # BROKER_AUTOSTART=0; the source itself still answers
+    place.configure(good_config.replace(upstream.mint_url, "http://127.0.0.1:1/"))
+    assert "source-failed" in somebody.is_told()[1]
