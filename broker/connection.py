@@ -23,6 +23,8 @@ ANSWER_MAX: Final = 16 * 1024 * 1024
 """Longest answer read, in bytes: what answers is trusted with our questions, not with our memory."""
 
 _RETRY_S: Final = 0.01
+_NO_SUCH_CALL: Final = {(404, "bad-request"), (405, "bad-request")}
+"""How a daemon answers a call that it does not have: an unknown credential's 404 has a code of its own."""
 
 
 class NotRunning(Unreachable):
@@ -69,7 +71,7 @@ class Session:
         except (OSError, http.client.HTTPException) as error:
             raise _no_answer(self._path, error) from error
         if answer.status != http.HTTPStatus.OK:
-            raise _refusal(answer.headers.get("X-Broker-Error", ""), self.read(answer))
+            raise _refusal(answer.status, answer.headers.get("X-Broker-Error", ""), self.read(answer))
         return answer
 
     def read(self, answer: http.client.HTTPResponse) -> bytes:
@@ -142,10 +144,12 @@ def _own_peer(sock: socket.socket, path: Path) -> Peer:
     return peer
 
 
-def _refusal(code: str, body: bytes) -> BrokerError:
+def _refusal(status: int, code: str, body: bytes) -> BrokerError:
     """Turn an error answer back into the error that the daemon raised."""
     lines = body.decode("utf-8", "replace").strip().splitlines()
     message = lines[0] if lines else f"the daemon refused without a reason ({code or 'no code'})"
+    if (status, code) in _NO_SUCH_CALL:
+        return Unreachable(f"the daemon is of another version and cannot do this ({message}); run: broker restart")
     return BY_CODE.get(code, BrokerError)(message)
 
 

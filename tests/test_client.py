@@ -118,6 +118,14 @@ def test_the_daemons_errors_come_back_as_what_they_were(
     assert type(raised.value) is error
 
 
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_daemon_without_the_call_is_of_another_version(control: Script, path: Path, status: int) -> None:
+    """One that an upgrade left running: the mend is a restart, not a search for a mistake in what was typed."""
+    control.errors["/v1/lock"] = (status, "bad-request", "POST /v1/lock: Not Found")
+    with pytest.raises(Unreachable, match=r"another version .*; run: broker restart"):
+        Client(path).lock()
+
+
 def test_nobody_there_says_how_to_start(path: Path) -> None:
     """No folder, no socket, or a socket that a dead daemon left."""
     with pytest.raises(NotRunning, match="broker start"):

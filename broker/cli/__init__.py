@@ -99,6 +99,8 @@ def cli() -> None:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code (INTERFACES, "Control socket": the helper's codes hold here too)."""
+    if sys.stdin is None:  # closed by the caller: as good as empty
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  # it lives as long as the process
     if sys.stdout is None:  # closed by the caller, `broker status --check >&-`: the exit code is what it wants
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # it lives as long as the process
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
@@ -124,9 +126,10 @@ def _written(code: int) -> int:
 def _invoke(args: Sequence[str] | None) -> int:
     try:
         result = cli.main(None if args is None else list(args), prog_name="broker", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:  # `broker` alone: a page to read, not an error in one line
+        click.echo(error.format_message(), err=True)
     except click.ClickException as error:
         _complain(_one_line(error))
-        return USAGE
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokerError as error:
@@ -137,7 +140,9 @@ def _invoke(args: Sequence[str] | None) -> int:
     except OSError as error:  # a full disk, a folder that may not be written: no bug, so no traceback
         _complain(f"{error.filename or 'the system'}: {error.strerror or error}")
         return IO_ERROR
-    return result if isinstance(result, int) else 0
+    else:
+        return result if isinstance(result, int) else 0
+    return USAGE
 
 
 def _one_line(error: click.ClickException) -> str:

@@ -45,6 +45,14 @@ def test_help_names_every_command(type_: Type) -> None:
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
 
 
+@pytest.mark.parametrize("group", ["", "config", "secret", "setup"])
+def test_a_group_without_a_command_shows_its_help(type_: Type, group: str) -> None:
+    """The first thing a newcomer types is `broker`: a page to read, on stderr, and 64 for a script that forgot the rest."""
+    said = type_(group)
+    assert (said.code, said.out) == (64, "")
+    assert said.err == type_(f"{group} --help").out
+
+
 def test_version(type_: Type) -> None:
     """`broker --version`."""
     assert type_("--version").out == f"broker {__version__}\n"
@@ -113,6 +121,18 @@ def test_a_closed_stdout_changes_no_exit_code(control: Script, line: str, code: 
     done = subprocess.run(shell, env=env, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == code
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("line", ["secret set work", "unlock", "status"])
+def test_a_closed_stdin_is_an_empty_one(control: Script, line: str) -> None:
+    """A job that was started with `<&-` gets one line, and no traceback."""
+    shell = ["sh", "-c", f'exec "$0" -P -m broker.cli {line} "$@"', sys.executable]
+    env = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    empty = subprocess.run(shell, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    shell[2] += " <&-"
+    closed = subprocess.run(shell, env=env, capture_output=True, text=True, check=False)
+    assert (closed.returncode, closed.stderr) == (empty.returncode, empty.stderr)
+    assert len(closed.stderr.splitlines()) <= 1
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
