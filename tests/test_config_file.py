@@ -46,6 +46,7 @@ def test_a_missing_file_comes_with_a_command_that_makes_a_first_one(tmp_path: Pa
     """And that command, pasted, makes a config that is understood (but for the program it names)."""
     path = tmp_path / "a folder" / "config.toml"
     line = problem(path)
+    assert "run: broker setup claude-code;" in line, "a newcomer's own way comes first"
     command = line.partition("make one: ")[2].replace("COMMAND", "echo").replace("ARGUMENT", "fake")
     subprocess.run(["sh", "-c", command], check=True, timeout=10)
     assert read(path, TYPES, {}).default == "work"

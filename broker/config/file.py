@@ -21,7 +21,8 @@ def read_text(path: Path) -> str:
         # O_NONBLOCK: a FIFO put in its place would otherwise hang the daemon's start for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except FileNotFoundError:
-        raise ConfigError([f"{path}: there is no config yet; make one: {_how_to_start(path)}"]) from None
+        how = f"run: broker setup claude-code; or make one: {_how_to_start(path)}"
+        raise ConfigError([f"{path}: there is no config yet; {how}"]) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ConfigError([f"{path}: cannot be opened ({_reason(error)})"]) from None
     try:
