@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +31,11 @@ class Patient:
 
     folder: Path
     env: dict[str, str]
+    patch: pytest.MonkeyPatch
     script: Script = field(default_factory=Script)
     running: ExitStack = field(default_factory=ExitStack)
+    others: ExitStack = field(default_factory=ExitStack)
+    clock: list[float] = field(default_factory=list)
 
     @property
     def config(self) -> Path:
@@ -91,7 +95,19 @@ class Patient:
 
     def examine(self) -> Report:
         """Ask the doctor."""
-        return examine(self.env, str(self.project), make=lambda env, folder: Scene(env, folder, self.helper))
+        return examine(self.env, str(self.project), make=self._scene)
+
+    def _scene(self, env: Mapping[str, str], folder: str) -> Scene:
+        scene = Scene(env, folder, self.helper)
+        scene.now = self.clock[0] if self.clock else scene.now
+        return scene
+
+    def runs(self, *argv: str, executable: str) -> subprocess.Popen[bytes]:
+        """Run a process under any command line until the test ends."""
+        process = subprocess.Popen(argv, executable=executable, stdin=subprocess.PIPE)
+        self.others.enter_context(process)
+        self.others.callback(process.kill)
+        return process
 
     def found(self, code: str) -> Finding:
         """Ask the doctor, and return the first finding of this code."""
@@ -104,7 +120,7 @@ class Patient:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[Patient]:
     """Give a healthy place of its own, with a path short enough for a socket."""
-    made = Patient(Path(tempfile.mkdtemp(prefix="doc-")), {})
+    made = Patient(Path(tempfile.mkdtemp(prefix="doc-")), {}, monkeypatch)
     for name in os.environ:
         if name.startswith(("BROKER_", "ANTHROPIC_", "CLAUDE", "XDG_", "DBUS_")):
             monkeypatch.delenv(name)
@@ -131,4 +147,5 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Iterator[Patient]:
     made.running.enter_context(serving(made.socket, made.script))
     yield made
     made.running.close()
+    made.others.close()
     shutil.rmtree(made.folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from broker import locks, os_keyring
 from broker.doctor import Severity
+from broker.integrations import systemd_units
 from tests.doctor.conftest import CONFIG, Patient
 from tests.fakes.control import credential_status
+from tests.real.process import wait_until
 
 NOTICE, WARNING, ERROR = Severity.NOTICE, Severity.WARNING, Severity.ERROR
 Plant = Callable[[Patient], object]
@@ -118,6 +122,44 @@ def state_is_a_file(patient: Patient) -> None:
     patient.state.touch()
 
 
+def elsewhere(patient: Patient) -> None:
+    """Let a process that looks like another installation's daemon answer for the pid."""
+    patient.script.daemon["pid"] = patient.runs(
+        "/opt/old/bin/python", "-c", "read line", "run", executable="/bin/sh"
+    ).pid
+
+
+def state_held(patient: Patient) -> None:
+    """Let another process hold the lock of the state folder."""
+    lock = patient.state / "state.lock"
+    hold = "import sys, pathlib; from broker import locks; locks.take(pathlib.Path(sys.argv[1]), locks.STATE); input()"
+    patient.runs(sys.executable, "-c", hold, str(patient.state), executable=sys.executable)
+    wait_until(lambda: locks.holder(lock) is not None, "the lock is held")
+
+
+def silent_keyring(patient: Patient) -> None:
+    """Have the system's keyring locked."""
+
+    def locked(*_: object, **__: object) -> list[None]:
+        raise os_keyring.KeyringLocked("the keyring is locked; unlock it")
+
+    patient.patch.setattr(os_keyring, "ask", locked)
+
+
+def own_units(state: str) -> Plant:
+    """Have units that setup wrote: by an older version, or with a person's own line."""
+
+    def plant(patient: Patient) -> None:
+        units = patient.folder / ".config" / "systemd" / "user"
+        units.mkdir(parents=True)
+        for unit in systemd_units.installed(units, Path("/opt/old/bin/broker")):
+            unit.write()
+            if state == "edited":
+                unit.path.write_text(unit.wanted + "Nice=5\n")
+
+    return plant
+
+
 def set_back(patient: Patient) -> None:
     """Let the daemon's token live two hours longer by the time of day than by its own clock."""
     late = datetime.fromtimestamp(time.time() + 2 * 3600, UTC)
@@ -174,6 +216,8 @@ FAULTS: dict[str, tuple[Plant, str, Severity]] = {
     ),
     "an old daemon": (daemon(version="0.0.1"), "daemon-version", WARNING),
     "a daemon with another config": (config('[credentials.else]\nsource = "demo"\n'), "daemon-config", WARNING),
+    "a daemon of another installation": (elsewhere, "daemon-elsewhere", WARNING),
+    "a daemon elsewhere keeps its state here": (without_daemon(state_held), "state-held", ERROR),
     "locked": (daemon(locked=True), "locked", WARNING),
     "the daemon warns": (warned("config-refused"), "daemon-config-refused", WARNING),
     # helper
@@ -259,6 +303,7 @@ FAULTS: dict[str, tuple[Plant, str, Severity]] = {
         ERROR,
     ),
     "the daemon cannot store": (warned("storage-key"), "storage-key", WARNING),
+    "a keyring that does not answer": (without_daemon(silent_keyring), "keyring-silent", ERROR),
     # audit
     "an audit trail that was changed": (
         lambda patient: patient.script.raw.update({"/v1/audit/verify": b'{"lines": 3, "findings": ["line 2"]}'}),
@@ -286,6 +331,8 @@ FAULTS: dict[str, tuple[Plant, str, Severity]] = {
         ERROR,
     ),
     "a unit failed": (systemctl(UNIT.format(active="failed", result="exit-code", stale="no")), "unit-failed", ERROR),
+    "a unit of an older version": (own_units("older"), "unit-older", WARNING),
+    "a unit that was edited": (own_units("edited"), "unit-edited", WARNING),
     "an old unit in use": (systemctl(UNIT.format(active="active", result="", stale="yes")), "unit-stale", WARNING),
     "a unit from elsewhere": (systemctl("FragmentPath=/etc/systemd/user/broker.service"), "unit-elsewhere", WARNING),
     "a socket that is off": (systemctl("LoadState=loaded\nUnitFileState=disabled"), "unit-disabled", NOTICE),
@@ -320,6 +367,8 @@ FAULTS: dict[str, tuple[Plant, str, Severity]] = {
     "others can write the settings": (mode(lambda patient: patient.user_settings, 0o666), "settings-writable", ERROR),
     "others can replace the config": (mode(lambda patient: patient.config.parent, 0o777), "folder-writable", ERROR),
     # clock
+    "an absurd clock": (lambda patient: patient.clock.append(0.0), "clock-wrong", ERROR),
+    "a clock that nobody could read": (lambda patient: patient.clock.append(1e20), "clock-wrong", ERROR),
     "a clock far behind": (far_ahead, "clock-behind", WARNING),
     "a clock set back": (set_back, "clock-jumped", WARNING),
     "no time server": (

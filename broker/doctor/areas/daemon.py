@@ -22,7 +22,8 @@ def check(scene: Scene) -> list[Finding]:
     """Ask the daemon who it is."""
     answer = scene.answer()
     if isinstance(answer, BrokerError):
-        return [_silent(scene, answer), *_state_held(scene)]
+        held = _state_held(scene) if isinstance(answer, NotRunning) else ()
+        return [_silent(scene, answer), *held]
     daemon = answer["daemon"]
     found = [
         *_version(daemon),
