@@ -76,8 +76,9 @@ def claude_code_command(
 ) -> int:
     """Have Claude Code ask the broker for its key.
 
-    Sets apiKeyHelper and its TTL in Claude Code's settings, and nothing else: every other key, its order and its
-    layout stay. Values that are not the broker's are shown as "…".
+    Sets apiKeyHelper and its TTL in Claude Code's settings, for another address than Anthropic's also the switch
+    that keeps the key out of its telemetry, and nothing else: every other key, its order and its layout stay.
+    Values that are not the broker's are shown as "…".
 
     \b
     user     ~/.claude/settings.json ($CLAUDE_CONFIG_DIR)
@@ -87,8 +88,8 @@ def claude_code_command(
     client = Client(paths.socket_path())
     if undo:
         return _undo(scope, client, dry_run=dry_run)
-    plan, release, why = _plan(scope, credential, _base_url(provider, base_url), ttl, client, dry_run=dry_run)
-    _show(scope, plan, release, why)
+    plan, release, notes = _plan(scope, credential, _base_url(provider, base_url), ttl, client, dry_run=dry_run)
+    _show(scope, plan, release, notes)
     if dry_run:
         click.echo("nothing was changed (--dry-run)")
         return 0
@@ -118,8 +119,8 @@ def _base_url(provider: str, url: str | None) -> str | None:
 
 def _plan(
     scope: str, name: str | None, url: str | None, ttl_s: float | None, client: Client, *, dry_run: bool
-) -> tuple[Plan, Release, str]:
-    from broker.integrations.claude_code import plan, release  # noqa: PLC0415  # not for --help
+) -> tuple[Plan, Release, list[str]]:
+    from broker.integrations.claude_code import plan, release, telemetry  # noqa: PLC0415  # not for --help
     from broker.sources import TYPES  # noqa: PLC0415
 
     helper = installed_helper.path()
@@ -127,25 +128,29 @@ def _plan(
         raise ConfigError([f"{helper} is missing; reinstall the package"])
     file = plan.find(scope, Path.cwd(), os.environ)
     found = release.find(paths.config_path(), TYPES, name, url)
-    why = ""
+    notes = []
     if ttl_s is None:
         seen = checking.lifetime(client, found, may_fetch=not dry_run)
-        ttl_s, why = found.ttl_s(seen.seconds), seen.why
+        ttl_s = found.ttl_s(seen.seconds)
+        notes.append(f"ttl {span(ttl_s)}: {seen.why}")
     wanted = {settings.HELPER: settings.command(helper, name), settings.TTL: str(round(ttl_s * 1000))}
     if url is not None:
         wanted[settings.BASE_URL] = url
-    return plan.make(file, wanted, found.plan, paths.state_dir()), found, why and f"ttl {span(ttl_s)}: {why}"
+    if telemetry.is_wanted(file.text, url, os.environ):
+        wanted[telemetry.SWITCH] = telemetry.ON
+        notes.append(f"{telemetry.SWITCH[-1]}={telemetry.ON}: {telemetry.REASON}")
+    return plan.make(file, wanted, found.plan, paths.state_dir()), found, notes
 
 
-def _show(scope: str, plan: Plan, release: Release, why: str) -> None:
+def _show(scope: str, plan: Plan, release: Release, notes: list[str]) -> None:
     from broker.integrations.claude_code import advice  # noqa: PLC0415  # not for --help
 
     if plan.changes_nothing:
         click.echo(f"{plan.file.path}: set up already")
     for line in plan.shown.splitlines():
         click.echo(printable(line.expandtabs(4)))
-    if why:
-        click.echo(why)
+    for note in notes:
+        click.echo(note)
     for warning in advice.warnings(scope, plan, release, Path.cwd(), os.environ):
         click.echo(f"broker: warning: {printable(warning)}", err=True)
 

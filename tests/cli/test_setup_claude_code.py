@@ -16,13 +16,14 @@ import pytest
 from broker import background
 from broker.cli import setup_check
 from broker.integrations import installed_helper, textfile
-from broker.integrations.claude_code import record, settings
+from broker.integrations.claude_code import record, settings, telemetry
 from tests.cli.conftest import Said, Type
 from tests.fakes.control import Script, credential_status
 
 CONFIG = '[credentials.work]\nsource = "env"\nname = "X"\n'
 SECRET = "fake-secret-1"
 URL = "https://llm.example:4000"
+SWITCH = "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"
 
 Setup = Callable[[str], Said]
 
@@ -330,6 +331,73 @@ def test_a_base_url_is_released_in_the_config_after_it_was_shown(
     assert setup(f"--credential work --base-url {URL}/below").code == 64, "another base URL would be replaced"
     setup("--undo")
     assert (folder / "config.toml").read_text() == CONFIG
+
+
+def test_the_key_is_kept_out_of_claude_codes_telemetry(setup: Setup, file: Path, control: Script) -> None:
+    """Where requests go to another place than Anthropic's: the switch is set, said with its reason, and taken back."""
+    text = write(file, '{"env": {"EDITOR": "vi"}}')
+    said = setup(f"--credential work --base-url {URL} --yes")
+    assert read(file)["env"][SWITCH] == "1"
+    assert [line for line in said.out.splitlines() if SWITCH in line][-1] == (
+        f"{SWITCH}=1: else Claude Code (2.1.197) sends the key to https://api.anthropic.com too, with its telemetry"
+    )
+    assert said.err == ""
+    assert SWITCH not in setup("--credential work").out, "a second time says nothing of it"
+    assert setup("--undo").code == 0
+    assert file.read_text() == text
+
+
+@pytest.mark.parametrize("where", ["settings", "shell"])
+def test_an_address_that_was_there_before_wants_the_switch_too(
+    setup: Setup, file: Path, control: Script, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Whoever set it: the key would go the same way."""
+    if where == "settings":
+        write(file, f'{{"env": {{"ANTHROPIC_BASE_URL": "{URL}"}}}}')
+    else:
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", URL)
+    setup("--credential work")
+    assert read(file)["env"][SWITCH] == "1"
+
+
+@pytest.mark.parametrize("options", ["", "--base-url https://api.anthropic.com"])
+def test_anthropics_own_key_may_go_to_anthropic(setup: Setup, file: Path, control: Script, options: str) -> None:
+    """What a person sends there anyway is left alone."""
+    setup(f"--credential work {options}")
+    assert SWITCH not in read(file)["env"]
+
+
+@pytest.mark.parametrize(("value", "warned"), [('"1"', False), ('"true"', False), ('"0"', True), ('""', True)])
+def test_a_switch_that_a_person_has_set_stays(
+    setup: Setup, file: Path, control: Script, *, value: str, warned: bool
+) -> None:
+    """Where it is not on, a line says what that means and how to mend it."""
+    write(file, f'{{"env": {{"{SWITCH}": {value}}}}}')
+    said = setup(f"--credential work --base-url {URL} --yes")
+    assert read(file)["env"][SWITCH] == json.loads(value)
+    assert (f'broker: warning: env.{SWITCH} in {file} stays as you set it; set it to "1", else' in said.err) == warned
+
+
+@pytest.mark.parametrize(
+    ("base_url", "switch", "expected"),
+    [
+        (None, None, False),
+        ("", None, False),
+        ("https://api.anthropic.com", None, False),
+        ("https://api.anthropic.com/v1", "0", False),
+        ("http://api.anthropic.com", None, True),
+        (URL, None, True),
+        (URL, "", True),
+        (URL, "0", True),
+        (URL, "1", False),
+        (URL, "True", False),
+    ],
+)
+def test_when_the_key_goes_to_anthropic_though_it_is_not_meant_for_there(
+    base_url: str | None, switch: str | None, *, expected: bool
+) -> None:
+    """The rule that setup and doctor share."""
+    assert telemetry.takes_key_elsewhere(base_url, switch) == expected
 
 
 def test_a_base_url_within_the_audience_needs_no_question(setup: Setup, folder: Path, control: Script) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from broker.engine.destination import Known, Refused, Scope, SettingsFile, judge
 from broker.integrations import textfile
-from broker.integrations.claude_code import document, settings
+from broker.integrations.claude_code import document, settings, telemetry
 from broker.integrations.claude_code.plan import Plan
 from broker.integrations.claude_code.release import Release
 
@@ -26,6 +26,9 @@ def warnings(scope: str, plan: Plan, release: Release, project: Path, env: Mappi
     _, url = document.lookup(after, settings.BASE_URL)
     if isinstance(url, str) and url.startswith("http:") and not url.startswith(_LOOPBACK):
         yield "requests go over http: everybody on the way can read the key"
+    if telemetry.is_off(plan.after, env):
+        name = ".".join(telemetry.SWITCH)
+        yield f'{name} in {plan.file.path} stays as you set it; set it to "{telemetry.ON}", {telemetry.REASON}'
     if scope == "project":
         yield f"{plan.file.path} is shared through git, and the helper's path is this machine's; for you alone: --scope local"
 
