@@ -20,9 +20,9 @@ _LABEL_WIDTH: Final = 8
 @click.command("doctor", epilog=examples("broker doctor", "broker doctor --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print every finding and a summary as JSON.")
 def doctor_command(*, as_json: bool) -> int:
-    """Find what is wrong with the whole chain, from Claude Code to each source, and say how to mend it.
+    """Find what is wrong and say how to mend it.
 
-    Looks at it as a Claude Code would that is started in the present folder with this shell's variables; what `--settings` on its command line says is not seen. Changes nothing, and prints no secret. Each credential is fetched once if the daemon does not hold it.
+    Looks at the whole chain, from Claude Code to each source, as a Claude Code would that is started in the present folder with this shell's variables; what `--settings` on its command line says is not seen. Changes nothing, and prints no secret. Each credential is fetched once if the daemon does not hold it.
 
     \b
     Exits with
