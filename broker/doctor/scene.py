@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +18,7 @@ from broker.doctor.stored import Stored, look
 from broker.doctor.trial import Tried
 from broker.engine.destination import SettingsFile
 from broker.errors import BrokerError, ConfigError, Unreachable
-from broker.integrations import installed_helper, project
+from broker.integrations import installed_helper, project, systemd, systemd_units
 from broker.sources import TYPES
 from broker.storage import pins
 
@@ -25,6 +26,7 @@ T = TypeVar("T")
 Status = Mapping[str, Any]
 
 STATUS_WITHIN_S: Final = 3.0
+SURVEYED_WITHIN_S: Final = 2.0
 FETCHED_WITHIN_S: Final = 6.0
 """How long a source may take here."""
 
@@ -84,6 +86,7 @@ class Scene:
         self.client = Client(self.places.socket, timeout_s=STATUS_WITHIN_S)
         self.now = time.time()
         self._began = time.monotonic()
+        self.surveyed = threading.Event()
         self.config: Once[Config | ConfigError] = Once(self._config)
         self.answer: Once[Status | BrokerError] = Once(self._answer)
         self.stored: Once[Stored | ConfigError] = Once(self._stored)
@@ -101,6 +104,14 @@ class Scene:
         """What the daemon says of itself, where one answers."""
         found = self.answer()
         return None if isinstance(found, BrokerError) else found
+
+    @property
+    def has_units(self) -> bool:
+        """Whether the user's own systemd units are set up."""
+        try:
+            return os.path.lexists(systemd_units.folder(self.env) / systemd.SERVICE)
+        except ConfigError:
+            return False
 
     @property
     def pins_path(self) -> str:
@@ -127,6 +138,9 @@ class Scene:
             return error
 
     def _answer(self) -> Status | BrokerError:
+        if self.has_units:
+            # To connect starts the service anew: what the manager thinks of it must be seen before.
+            self.surveyed.wait(SURVEYED_WITHIN_S)
         try:
             return _checked(self.client.status())
         except BrokerError as error:

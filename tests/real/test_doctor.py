@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from tests.real.conftest import minting_config
+from tests.real.conftest import Need, minting_config
 from tests.real.installed import BROKER, HELPER, Daemon, Place, running
 from tests.real.process import DEADLINE_S
+from tests.real.systemd_user import UserManager, give, missing, user_manager
 from tests.real.upstream import Upstream
 
 pytestmark = pytest.mark.real
@@ -69,7 +70,7 @@ def test_after_a_set_up_all_is_well(person: tuple[Person, Daemon]) -> None:
     assert somebody.place.credential("work")["served"] == served
 
 
-def test_planted_faults_are_found_one_by_one(person: tuple[Person, Daemon], upstream: Upstream, tmp_path: Path) -> None:
+def test_planted_faults_are_found_one_by_one(person: tuple[Person, Daemon], upstream: Upstream) -> None:
     """Each as it happens to people, on what they really run."""
     somebody, daemon = person
     place = somebody.place
@@ -101,3 +102,46 @@ def test_planted_faults_are_found_one_by_one(person: tuple[Person, Daemon], upst
     assert somebody.is_told()[1] == {"daemon-not-running"}  # BROKER_AUTOSTART=0; the source itself still answers
     place.configure(good_config.replace(upstream.mint_url, "http://127.0.0.1:1/"))
     assert "source-failed" in somebody.is_told()[1]
+
+
+@pytest.fixture
+def manager(need: Need, place: Place) -> Iterator[UserManager]:
+    """A real user manager, whose user has a config."""
+    lacking = missing()
+    need(lacking is None, str(lacking))
+    place.folder.chmod(0o755)
+    with user_manager(place.folder / "home") as started:
+        started.config.parent.mkdir(parents=True)
+        write_config(started, '[credentials.work]\nsource = "demo"\n')
+        yield started
+
+
+def write_config(manager: UserManager, text: str) -> None:
+    """Write the config as its user would."""
+    manager.config.write_text(text)
+    manager.config.chmod(0o600)
+    give(manager.home)
+
+
+def of_systemd(manager: UserManager) -> set[str]:
+    """Ask the doctor for what it says of systemd and the daemon."""
+    answer = json.loads(manager.run(str(BROKER), "doctor", "--json").stdout)
+    return {found["code"] for found in answer["findings"] if found["area"] in {"systemd", "daemon"}}
+
+
+def test_units_of_a_real_manager_are_examined(manager: UserManager) -> None:
+    """Fine as setup leaves them; then a unit that was edited, and one that failed."""
+    assert of_systemd(manager) == {"daemon-not-running", "systemd"}
+    assert manager.setup().returncode == 0
+    assert of_systemd(manager) == {"daemon", "systemd"}  # to look for the daemon starts it, as every ask does
+
+    unit = manager.units / "broker.service"
+    unit.write_text(unit.read_text() + "Nice=5\n")
+    give(manager.home)
+    assert {"unit-edited", "unit-stale"} <= of_systemd(manager)
+    assert manager.setup("--force").returncode == 0
+
+    manager.run(str(BROKER), "stop")
+    write_config(manager, "broken")
+    manager.run(str(BROKER), "start")
+    assert of_systemd(manager) == {"unit-failed", "daemon-silent"}

@@ -36,11 +36,11 @@ def check(scene: Scene) -> list[Finding]:
 
 
 def _silent(scene: Scene, problem: BrokerError) -> Finding:
-    what, mend = parted(str(problem), _RESTART)
+    what, mend = parted(str(problem), _RESTART if scene.good_config is not None else "broker config check")
     if isinstance(problem, UnsafePath):
         return error("socket-unsafe", what, "somebody else could answer there, or listen in", mend)
     if not isinstance(problem, NotRunning):
-        return error("daemon-silent", what, "no caller gets a token", _RESTART)
+        return error("daemon-silent", what, "no caller gets a token", mend.removeprefix("try: "))
     if scene.env.get("BROKER_AUTOSTART") == "0":
         why = "BROKER_AUTOSTART=0 keeps the helper from starting one, so Claude Code gets no key"
         return warning("daemon-not-running", what, why, "broker start")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Final
 
@@ -10,7 +9,6 @@ from broker.doctor.claude import Claude
 from broker.doctor.finding import Finding, error, fine, warning
 from broker.doctor.scene import Places, Scene
 from broker.errors import ConfigError
-from broker.integrations import systemd, systemd_units
 
 _PLACES: Final = ("BROKER_CONFIG", "BROKER_STATE_DIR", "BROKER_SOCKET")
 _TIMEOUT: Final = "BROKER_TIMEOUT_MS"
@@ -46,7 +44,7 @@ def _claude_code(scene: Scene) -> Iterator[Finding]:
 
 def _service(scene: Scene) -> Iterator[Finding]:
     said = [name for name in _PLACES if scene.env.get(name)]
-    if not said or not _has_units(scene):
+    if not said or not scene.has_units:
         return
     yield warning(
         "places-not-service",
@@ -54,13 +52,6 @@ def _service(scene: Scene) -> Iterator[Finding]:
         "two daemons may run, and each knows only its own credentials",
         f"unset {' '.join(said)}; or run without the service: broker setup systemd --undo",
     )
-
-
-def _has_units(scene: Scene) -> bool:
-    try:
-        return os.path.lexists(systemd_units.folder(scene.env) / systemd.SERVICE)
-    except ConfigError:
-        return False
 
 
 def _timeout(scene: Scene) -> Iterator[Finding]:

@@ -26,6 +26,8 @@ def check(scene: Scene) -> list[Finding]:
     except BrokerError as problem:
         what, mend = parted(str(problem), _SETUP)
         return [notice("systemd-unknown", what, "nothing could be set up as a service", mend)]
+    finally:
+        scene.surveyed.set()
     if all(unit.state is State.MISSING for unit in survey.units):
         return [*_elsewhere(scene, survey.manager)] or [fine("systemd", "not set up: the helper starts the daemon")]
     found = [
