@@ -36,6 +36,9 @@ def examine(
         scene = make(env, folder)
     except ConfigError as problem:
         return Report([("places", found) for found in _nowhere(problem.problems)], time.monotonic() - began)
+    except OSError as problem:  # a relative path, and the folder that it starts from is gone
+        gone = f"the present folder cannot be used ({problem.strerror})"
+        return Report([("places", found) for found in _nowhere([gone])], time.monotonic() - began)
     # Threads that nobody waits for at the end: a file system or keyring that hangs must not keep us.
     started = [(area, threads.begin(partial(check, scene))) for area, check in checks.items()]
     findings = [
@@ -74,5 +77,5 @@ def _nowhere(problems: Sequence[str]) -> Iterable[Finding]:
             "place-unusable",
             problem,
             "command line, helper and daemon cannot find each other",
-            "set the variable that is named there to an absolute path, or unset it",
+            "name absolute paths in BROKER_CONFIG, BROKER_STATE_DIR and BROKER_SOCKET, or unset them",
         )

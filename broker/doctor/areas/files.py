@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shlex
 import stat
 import sys
@@ -14,6 +16,7 @@ from typing import Final
 
 from broker.doctor.finding import Finding, error, fine, warning
 from broker.doctor.scene import Scene
+from broker.errors import ConfigError
 from broker.integrations.claude_code import settings
 
 _FILES_MAX: Final = 1000
@@ -70,8 +73,7 @@ def _programs(scene: Scene) -> Iterator[Finding]:
     for path in (scene.helper, Path(sys.executable), Path(sys.executable).with_name("broker")):
         with suppress(OSError):
             real = Path(os.path.realpath(path))
-            found = real.stat()
-            if found.st_mode & 0o022 or found.st_uid not in {0, os.geteuid()}:
+            if _others_write(real.stat()):
                 why = "who can write it runs as you at the next ask"
                 mend = (
                     f"chmod go-w {_quoted(real)}; where it belongs to somebody else, install the package for yourself"
@@ -81,11 +83,13 @@ def _programs(scene: Scene) -> Iterator[Finding]:
 
 def _settings(scene: Scene) -> Iterator[Finding]:
     """Whoever can write the user's settings names the program that Claude Code runs as its helper."""
-    path = settings.location("user", Path(scene.folder), scene.env)
+    try:
+        path = settings.location("user", Path(scene.folder), scene.env)
+    except ConfigError:
+        return
     for one, mode in ((path, "600"), (path.parent, "700")):
         with suppress(OSError):
-            found = one.stat()
-            if found.st_mode & 0o022 or found.st_uid not in {0, os.geteuid()}:
+            if _others_write(one.stat()):
                 why = "who can write it decides which programs Claude Code runs, and where your key goes"
                 yield error("settings-writable", f"{one}: others can write it", why, f"chmod {mode} {_quoted(one)}")
 
@@ -103,6 +107,21 @@ def _folders(scene: Scene) -> Iterator[Finding]:
                     yield error(
                         "folder-writable", f"{folder}: anybody can write it", why, f"chmod o-w {_quoted(folder)}"
                     )
+
+
+def _others_write(found: os.stat_result) -> bool:
+    """Whether others can; a group of the user's alone, as many systems make one for each, is nobody else."""
+    if found.st_mode & stat.S_IWOTH or found.st_uid not in {0, os.geteuid()}:
+        return True
+    return bool(found.st_mode & stat.S_IWGRP) and not _is_private(found.st_gid)
+
+
+def _is_private(gid: int) -> bool:
+    try:
+        group, name = grp.getgrgid(gid), pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return False
+    return gid != 0 and group.gr_name == name and not set(group.gr_mem) - {name}
 
 
 def _quoted(path: Path) -> str:
