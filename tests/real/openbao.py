@@ -42,11 +42,16 @@ class OpenBao:
 
 
 @contextmanager
-def openbao(home: Path) -> Iterator[OpenBao]:
-    """Run it on a free port of the loopback until the block ends; all that it keeps is in memory."""
-    address = f"127.0.0.1:{_free_port()}"
+def openbao(home: Path, *, port: int | None = None, config: Path | None = None) -> Iterator[OpenBao]:
+    """Run it on a port of the loopback (any free one) until the block ends; all that it keeps is in memory.
+
+    `config` adds to its own.
+    """
+    address = f"127.0.0.1:{port or free_port()}"
     env = {"HOME": str(home), "PATH": os.environ["PATH"], "BAO_ADDR": f"http://{address}", "BAO_TOKEN": ROOT_TOKEN}
     options = [f"-dev-root-token-id={ROOT_TOKEN}", f"-dev-listen-address={address}", "-dev-no-store-token"]
+    if config is not None:
+        options.append(f"-config={config}")
     process = subprocess.Popen(
         [str(BAO), "server", "-dev", *options],
         env=env,
@@ -63,7 +68,8 @@ def openbao(home: Path) -> Iterator[OpenBao]:
         server.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port of the loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

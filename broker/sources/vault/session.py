@@ -81,7 +81,7 @@ class Session:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        mine = [login for login in (*self._left, self._login) if login is not None and login.ours and not login.over]
+        mine = [login for login in (*self._left, self._login) if login is not None and login.ours]
         self._login, self._left, self._unwrapped = None, [], None
         await asyncio.gather(*(self._revoke(login) for login in mine), return_exceptions=True)
         self.connection.forget()
@@ -163,8 +163,8 @@ class Session:
         self._signing = None
         if signing.cancelled() or signing.exception() is not None:
             return
-        if self._login is not None:
-            self._left.append(self._login)
+        # One that was refused may yet live (a policy was missing): it is revoked in the end too.
+        self._left = [login for login in (*self._left, self._login) if login is not None and login.ends_at > now()]
         self._login = signing.result()
         if self._keeping is not None:
             self._keeping.cancel()
