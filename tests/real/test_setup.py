@@ -15,14 +15,16 @@ from tests.real.claude import Answer, Claude
 from tests.real.conftest import Need, minting_config
 from tests.real.installed import BROKER, Daemon, Place, running
 from tests.real.process import DEADLINE_S
+from tests.real.thief import Authority, Thief
 from tests.real.upstream import ANSWER, Upstream
-from tests.setup_claude_code import NEWER, VERSIONS
+from tests.setup_claude_code import NEWER, OLDER, VERSIONS
 
 pytestmark = pytest.mark.real
 
 PONG = Answer(ANSWER, failed=False)
 OWN = '{\n    "model" : "claude-fake-1",\n    "env": {"EDITOR": "vi"}\n}\n'
 """A person's settings, in a person's layout."""
+SWITCH = "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"
 
 Setup = Callable[..., subprocess.CompletedProcess[str]]
 every_version = pytest.mark.parametrize("version", VERSIONS)
@@ -112,6 +114,30 @@ def test_two_commands_lead_from_nothing_to_an_answer(claude: Claude, upstream: U
         assert not place.config.exists()
     finally:
         assert broker(newcomer, "stop").returncode == 0
+
+
+@pytest.mark.parametrize("version", [OLDER])
+@pytest.mark.usefixtures("served", "version")
+def test_the_key_does_not_go_to_anthropic_with_the_telemetry(
+    claude: Claude, setup: Setup, upstream: Upstream, tmp_path: Path
+) -> None:
+    """A proxy that plays api.anthropic.com sees it from 2.1.197 only once the switch is gone that setup has written."""
+    authority = Authority.for_host("api.anthropic.com", tmp_path)
+    (tmp_path / "root.pem").write_text(authority.root)
+    assert setup("--credential", "work", "--base-url", upstream.url, "--yes").returncode == 0
+    with Thief("fake-token-", authority).lurking() as anthropic:
+        env = {"HTTPS_PROXY": anthropic.url, "NO_PROXY": "127.0.0.1"}
+        env |= {"NODE_EXTRA_CA_CERTS": str(tmp_path / "root.pem")}
+        env |= {name: value for name, value in claude.env.items() if name != SWITCH}
+        seen = replace(claude, env=env)
+        assert seen.ask("say pong") == PONG
+        assert not anthropic.has_it.is_set()
+        own = json.loads(settings_of(claude).read_text())
+        del own["env"][SWITCH]
+        settings_of(claude).write_text(json.dumps(own))
+        with seen.session() as session:
+            assert session.ask("say pong") == PONG
+            assert anthropic.has_it.wait(DEADLINE_S), "else this test shows nothing"
 
 
 @pytest.mark.parametrize("scope", ["project", "local"])
