@@ -94,6 +94,7 @@ def cli() -> None:
       broker secret set anthropic   store a key, typed at a prompt
       broker setup claude-code      have Claude Code ask for it
       broker status                 see how everything is
+      broker doctor                 find what is wrong, and how to mend it
     """  # noqa: D301  # \b is click's mark for "do not rewrap"
 
 

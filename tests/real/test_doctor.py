@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 
 import pytest
 
 from tests.real.conftest import Need, minting_config
+from tests.real.hanging import can_hang, hanging
 from tests.real.installed import BROKER, HELPER, Daemon, Place, running
 from tests.real.process import DEADLINE_S
 from tests.real.systemd_user import UserManager, give, missing, user_manager
@@ -145,3 +147,17 @@ def test_units_of_a_real_manager_are_examined(manager: UserManager) -> None:
     write_config(manager, "broken")
     manager.run(str(BROKER), "start")
     assert of_systemd(manager) == {"unit-failed", "daemon-silent"}
+
+
+def test_a_file_system_that_hangs_is_told_and_not_waited_for(need: Need, place: Place) -> None:
+    """Ten seconds at most; the process ends by itself, and areas that do not depend on it are told as ever."""
+    need(can_hang(), "FUSE (root and /dev/fuse) is missing")
+    began = time.monotonic()
+    with hanging(place.folder / "stuck") as stuck:
+        done = Person(place).types("doctor", "--json", env={"BROKER_CONFIG": str(stuck / "config.toml")})
+    assert time.monotonic() - began < 12
+    answer = json.loads(done.stdout)
+    assert done.returncode == 1
+    hung = {found["what"].partition(":")[0] for found in answer["findings"] if found["code"] == "check-hangs"}
+    assert "config" in hung
+    assert not {"systemd", "Claude Code", "helper"} & hung
