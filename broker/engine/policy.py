@@ -20,7 +20,8 @@ from broker.engine.destination.names import intercepting
 from broker.errors import Refused
 from broker.model import Kind
 
-_EXACT: Final = frozenset({"CLAUDE_CONFIG_DIR", "CLAUDECODE", "CLAUDE_CODE_IGNORE_PERSISTED_TRUST"})
+_MOVED: Final = "CLAUDE_CONFIG_DIR"
+_EXACT: Final = frozenset({_MOVED, "CLAUDECODE", "CLAUDE_CODE_IGNORE_PERSISTED_TRUST"})
 _SHOWN_MAX: Final = 200
 _CHILD: Final = "CLAUDE_CODE_ENTRYPOINT"
 """Claude Code gives it to every program that it starts."""
@@ -53,7 +54,8 @@ class Shown:
 class Place:
     """Where to look for the settings of one Claude Code; all paths absolute.
 
-    `folders`: where it works. `homes`: where its user's settings are. `flag`: the file that `--settings` names.
+    `folders`: where it works. `homes`: where its user's settings are; `own`: the only one of these of which it is
+    certain that no project picked it. `flag`: the file that `--settings` names.
     `view`: where paths may lead it elsewhere than us, its folder by way of the process: must be the first of `folders`.
     """
 
@@ -61,6 +63,7 @@ class Place:
     homes: tuple[str, ...]
     flag: str | None = None
     view: str | None = None
+    own: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +99,7 @@ def surroundings(told: Told | None, caller: Shown | None, claude: Shown | None, 
     initial = None if claude is None else variables(claude.environment)
     seen = None if caller is None else variables(caller.environment)
     live = None if told is None else _live(told, caller)
+    own = _user_folder(folders[0], home, initial or {})
     homes = tuple(dict.fromkeys(_homes(folders[0], home, live, initial, seen)))
     arguments = claude.arguments if claude is not None else ()
     flag = flags(arguments)
@@ -103,7 +107,7 @@ def surroundings(told: Told | None, caller: Shown | None, claude: Shown | None, 
     consumer = claude or caller
     apart = consumer is not None and consumer.apart and consumer.folder is not None
     view = f"/proc/{consumer.pid}/cwd" if consumer is not None and apart else None
-    place = Place(folders, homes, named, view)
+    place = Place(folders, homes, named, view, own if own in homes else None)
     certain = claude is not None or caller is None or has_variable(caller.environment, _CHILD)
     return Surroundings(place, live, initial, arguments, certain)
 
@@ -184,13 +188,23 @@ def _folders(told: Told | None, caller: Shown | None, claude: Shown | None) -> t
     return tuple(dict.fromkeys(found))
 
 
-def _homes(folder: str, home: str, live: Variables | None, *environments: Variables | None) -> Sequence[str]:
-    """Say where the user's settings are: what Claude Code was started with counts, and what its helper sees."""
-    if live is not None and live.get("CLAUDE_CONFIG_DIR", "") is None:
-        raise Refused("CLAUDE_CONFIG_DIR is too long to be checked; set a shorter one")
-    known = [environment for environment in environments if environment is not None]
-    moved = [value for environment in (*known, live or {}) if (value := environment.get("CLAUDE_CONFIG_DIR"))]
-    if moved:
-        return [posixpath.join(folder, at) for at in moved]
-    homes = [value for environment in known if (value := environment.get("HOME"))]
-    return [posixpath.join(folder, (homes or [home])[0], ".claude")]
+def _homes(
+    folder: str, home: str, live: Variables | None, initial: Variables | None, seen: Variables | None
+) -> Sequence[str]:
+    """Say where the user's settings are: what Claude Code was started with counts, and what its helper sees.
+
+    The helper's word alone makes no folder the user's: a project that moves CLAUDE_CONFIG_DIR to its own `.claude`
+    would have its settings taken for the user's, who may say anything.
+    """
+    if live is not None and live.get(_MOVED, "") is None:
+        raise Refused(f"{_MOVED} is too long to be checked; set a shorter one")
+    moved = [posixpath.join(folder, at) for said in (seen or {}, live or {}) if (at := said.get(_MOVED))]
+    if initial is None and moved:
+        return moved
+    return [_user_folder(folder, home, initial if initial is not None else seen or {}), *moved]
+
+
+def _user_folder(folder: str, home: str, said: Variables) -> str:
+    """Name the folder of the user's settings by these variables, as Claude Code does."""
+    moved = said.get(_MOVED)
+    return posixpath.join(folder, moved or posixpath.join(said.get("HOME") or home, ".claude"))

@@ -126,11 +126,12 @@ class _Eye:
     def settings(self, place: Place, allowed: Pins) -> tuple[SettingsFile, ...]:
         """Read all settings files, the ones of several that win last."""
         users = [posixpath.join(home, "settings.json") for home in place.homes]
+        own = _without_links(place.own)
         projects = dict.fromkeys(
-            path for folder in place.folders for path in project_files(folder, self._repository(folder), place.homes[0])
+            path for folder in place.folders for path in project_files(folder, self._repository(folder), own)
         )
-        found = [self._project(path, allowed) for path in projects if path not in users]
-        found += [self._read(path, Scope.USER) for path in users]
+        found = [self._project(path, allowed) for path in projects]
+        found += [self._read(path, Scope.USER) for path in users if path not in projects]
         if place.flag is not None:
             found.append(self._read(place.flag, Scope.FLAG))
         found += [self._read(path, Scope.MANAGED) for path in self._managed()]
@@ -234,6 +235,13 @@ class _Eye:
         mark = _mark(path, follow=follow, whole=whole)
         self.sights[path, follow] = Sight(path, follow, whole, mark)
         return mark
+
+
+def _without_links(user_folder: str | None) -> str | None:
+    """Name the folder as the kernel names one where somebody works: a home folder is often reached by a link."""
+    if user_folder is None:
+        return None
+    return posixpath.join(os.path.realpath(posixpath.dirname(user_folder)), posixpath.basename(user_folder))
 
 
 def _read_unchanged(path: str, mark: Mark, *, follow: bool) -> bytes | str | None:

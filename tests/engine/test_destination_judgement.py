@@ -67,6 +67,14 @@ def test_a_file_that_not_every_version_reads_is_not_relied_on(path: str) -> None
     assert isinstance(judge(both, AUDIENCE, pins), Refused), "and it may beat what is relied on"
 
 
+def test_of_two_users_settings_either_may_count() -> None:
+    """CLAUDE_CONFIG_DIR was moved while Claude Code ran: nobody can tell which of them it reads."""
+    moved = _file("/elsewhere/settings.json", {URL: THIEF}, Scope.USER)
+    for files in ((_user(**{URL: GOOD}), moved), (moved, _user(**{URL: GOOD}))):
+        assert isinstance(_judge(*files, initial={URL: GOOD}), Refused)
+    assert _judge(_user(**{URL: GOOD}), _user(**{URL: GOOD}), initial={URL: GOOD}) == Allowed((GOOD,))
+
+
 def test_without_the_users_settings_the_environment_counts() -> None:
     """`--setting-sources project` leaves out the base URL that the user's settings hold."""
     known = {"initial": {URL: THIEF}, "arguments": ("claude", "--setting-sources", "project")}

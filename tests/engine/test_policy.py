@@ -100,6 +100,13 @@ def test_both_folders_count_where_the_helper_works_elsewhere() -> None:
             ("/a", "/b"),
             id="moved twice: both count",
         ),
+        pytest.param(
+            Told("/p", (("CLAUDE_CONFIG_DIR", ".claude"),)),
+            None,
+            Shown(1, "/p", raw(HOME="/h")),
+            ("/h/.claude", "/p/.claude"),
+            id="moved since: both count",
+        ),
     ],
 )
 def test_the_users_settings_are_where_claude_code_looks(
@@ -107,6 +114,25 @@ def test_the_users_settings_are_where_claude_code_looks(
 ) -> None:
     """CLAUDE_CONFIG_DIR before HOME, as Claude Code has it."""
     assert surroundings(told, caller, claude, "/root").place.homes == homes
+
+
+@pytest.mark.parametrize(
+    ("caller", "claude", "own"),
+    [
+        pytest.param(raw(), raw(HOME="/h"), "/h/.claude", id="Claude Code's HOME"),
+        pytest.param(raw(), raw(CLAUDE_CONFIG_DIR="/c"), "/c", id="moved by who started it"),
+        pytest.param(raw(CLAUDE_CONFIG_DIR=".claude"), raw(HOME="/h"), "/h/.claude", id="moved since"),
+        pytest.param(raw(HOME="/p"), raw(HOME="/h"), "/h/.claude", id="HOME moved since"),
+        pytest.param(raw(HOME="/root"), None, "/root/.claude", id="the daemon's"),
+        pytest.param(raw(HOME="/p"), None, None, id="only a helper says so"),
+        pytest.param(raw(CLAUDE_CONFIG_DIR=".claude"), None, None, id="only a helper says that it was moved"),
+    ],
+)
+def test_no_project_says_which_settings_are_the_users(caller: bytes, claude: bytes | None, own: str | None) -> None:
+    """They may say anything: a helper has in its environment what the project's settings set."""
+    told = Told("/p", tuple((name, text) for name, text in (variables(caller) or {}).items() if steers(name)))
+    started = None if claude is None else Shown(1, "/p", claude)
+    assert surroundings(told, Shown(2, "/p", caller), started, "/root").place.own == own
 
 
 @pytest.mark.parametrize(

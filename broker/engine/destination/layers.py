@@ -115,9 +115,9 @@ def _layers(known: Known, files: Sequence[SettingsFile]) -> Iterator[_Layer]:
     # Those elsewhere may count, and may count more (a main checkout's local file): what is not sure comes first.
     for file in sorted(project, key=lambda file: (_folder(file) == known.folder, not _is_local(file))):
         yield _Layer(file.path, file.env, certain=_folder(file) == known.folder)
-    for file in files:
-        if file.scope is Scope.USER:
-            yield _Layer(file.path, file.env, certain=True)
+    users = [file for file in files if file.scope is Scope.USER]
+    for file in users:  # two where they were moved meanwhile: either may count
+        yield _Layer(file.path, file.env, certain=len(users) == 1)
 
 
 def _is_local(file: SettingsFile) -> bool:

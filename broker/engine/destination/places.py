@@ -21,11 +21,11 @@ class Repository:
     main: str | None = None
 
 
-def project_files(folder: str, repository: Repository | None, user_folder: str) -> tuple[str, ...]:
+def project_files(folder: str, repository: Repository | None, user_folder: str | None) -> tuple[str, ...]:
     """Name every file that Claude Code in the working folder `folder` may read a project's settings from.
 
-    All paths absolute and without links. `user_folder` is the user's own `~/.claude` (or `$CLAUDE_CONFIG_DIR`): its
-    `settings.json` is the user's, also where the working folder is the home folder.
+    All paths absolute and without links. `user_folder` is the user's own `~/.claude` (or `$CLAUDE_CONFIG_DIR`), None
+    where that is not certain: its `settings.json` is the user's, also where the working folder is the home folder.
     """
     folders = [folder]
     if repository is not None:
@@ -33,7 +33,7 @@ def project_files(folder: str, repository: Repository | None, user_folder: str) 
             folders.append(posixpath.dirname(folders[-1]))
         if repository.main is not None and repository.main not in folders:
             folders.append(repository.main)
-    own = posixpath.join(user_folder, "settings.json")
+    own = None if user_folder is None else posixpath.join(user_folder, "settings.json")
     return tuple(path for at in folders for name in _NAMES if (path := posixpath.join(at, name)) != own)
 
 
