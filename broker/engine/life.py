@@ -62,6 +62,14 @@ class Life:
 
     # --- what happens -------------------------------------------------------------------------------------------
 
+    def retime(self, timing: Timing) -> None:
+        """Follow other durations from now on; the token in hand and what is known of it stay."""
+        if self._forced_gap_s == self.timing.refresh_interval_min_s:  # a longer one has its reason
+            self._forced_gap_s = timing.refresh_interval_min_s
+        self.timing = timing
+        if self.held is not None:
+            self.held = replace(self.held, jitter_s=self._jitter_s(self.held.lifetime_s))
+
     def ask(self, now: Now, ttl_s: float) -> Plan:
         """Somebody wants a token to keep for `ttl_s`: say whether to fetch, and how long to wait for it."""
         self._bury(now)
@@ -192,7 +200,7 @@ class Life:
         self.held = None
         self._rejected = False
         self._unconfirmed = False
-        self._refused_until = self._limited_until = -math.inf
+        self._ordered_at = self._refused_until = self._limited_until = -math.inf
 
     # --- what to show -------------------------------------------------------------------------------------------
 
@@ -297,8 +305,11 @@ class Life:
         self.held = self._held(issued, self._serial, now, lifetime_s)
 
     def _held(self, issued: Issued, serial: int, received: Now, lifetime_s: float) -> Held:
+        return Held(issued, serial, received, lifetime_s, jitter_s=self._jitter_s(lifetime_s))
+
+    def _jitter_s(self, lifetime_s: float) -> float:
         spread_s = lifetime_s if lifetime_s < math.inf else (self.timing.max_age_s or 0.0)
-        return Held(issued, serial, received, lifetime_s, jitter_s=self._random.random() * JITTER * spread_s)
+        return self._random.random() * JITTER * spread_s
 
     def _curtail(self, now: Now, held: Held, issued: Issued, lifetime_s: float) -> None:
         """The source repeats itself: believe it where it says that the token dies sooner."""

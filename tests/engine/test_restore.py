@@ -129,6 +129,16 @@ def test_a_token_that_was_forgotten_is_fetched_and_is_another_one_to_the_session
     assert sim.warned() == []
 
 
+def test_a_token_that_was_forgotten_can_be_ordered_at_once() -> None:
+    """`broker refresh` right after `broker unlock` fetches: damping is for those who have one just ordered."""
+    sim = Simulation().holding()
+    assert sim.life.force(sim.now)
+    sim.give("fake-token-2")
+    assert not sim.life.force(sim.after(1).now)
+    sim.life.forget()
+    assert sim.life.force(sim.now)
+
+
 def test_a_fetch_that_was_called_off_counts_as_no_failure_and_can_be_begun_again() -> None:
     """`broker lock` interrupts it; the next ask after `broker unlock` fetches at once."""
     sim = Simulation()
