@@ -50,6 +50,8 @@ def test_a_provider_behind_a_gateway_uses_the_helper(patient: Patient) -> None:
     assert "provider-wins" in codes(patient)
     patient.settings(env=env | {"CLAUDE_CODE_SKIP_BEDROCK_AUTH": "1"})
     assert codes(patient) == {"helper-python"}
+    patient.settings(env=env | {"CLAUDE_CODE_SKIP_BEDROCK_AUTH": "0"})
+    assert "provider-wins" in codes(patient)
     patient.settings(env={"CLAUDE_CODE_USE_BEDROCK": "0", "ANTHROPIC_BASE_URL": "https://gate.example"})
     assert "provider-wins" not in codes(patient)
 
@@ -84,6 +86,15 @@ def test_the_credential_is_found_as_the_helper_finds_it(patient: Patient) -> Non
     assert "helper-names-none" not in codes(patient)
     patient.settings(apiKeyHelper=f"{patient.helper} a", env={"BROKER_CREDENTIAL": "nobody"})
     assert not {"helper-names-none", "helper-unknown-credential"} & codes(patient)
+
+
+def test_who_chose_to_keep_nothing_is_not_told_of_it(patient: Patient) -> None:
+    """With a daemon and without."""
+    patient.configure(CONFIG + '[daemon]\npersist = "off"\n')
+    patient.script.daemon["persist"] = "off"
+    assert "nothing-kept" not in codes(patient)
+    patient.stop()
+    assert "nothing-kept" not in codes(patient)
 
 
 def test_a_helper_line_that_no_shell_could_read_stops_nothing(patient: Patient) -> None:

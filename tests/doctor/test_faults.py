@@ -259,6 +259,11 @@ FAULTS: dict[str, tuple[Plant, str, Severity]] = {
         "helper-unknown-credential",
         ERROR,
     ),
+    "a variable names a credential that is not there": (
+        variable("BROKER_CREDENTIAL", "wrok"),
+        "helper-unknown-credential",
+        ERROR,
+    ),
     "which credential?": (config(CONFIG + '[credentials.b]\nsource = "demo"\n'), "helper-names-none", ERROR),
     "a stray key in the shell": (variable("ANTHROPIC_API_KEY", "fake-key-1"), "stray-key", ERROR),
     "a stray token in the settings": (user_env("ANTHROPIC_AUTH_TOKEN", "fake-key-1"), "stray-key", ERROR),

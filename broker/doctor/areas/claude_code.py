@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Iterator
 from typing import Final
 
-from broker.doctor.claude import Claude, Helper
+from broker.doctor.claude import Claude, Helper, Said
 from broker.doctor.finding import Finding, error, fine, warning
 from broker.doctor.scene import Scene
 from broker.engine.advice import YOUNG
 from broker.engine.destination import Scope
+from broker.engine.destination.endpoints import FIRST_PARTY, PROVIDERS
 from broker.integrations.claude_code.release import TTL_DEFAULT_S, Release
 from broker.integrations.claude_code.settings import TTL_MIN_S
 from broker.model import NAME
@@ -19,14 +20,15 @@ from broker.model import NAME
 _SETUP: Final = "broker setup claude-code"
 _STRONGER: Final = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY")
 _PROVIDERS: Final = {
-    "CLAUDE_CODE_USE_BEDROCK": "CLAUDE_CODE_SKIP_BEDROCK_AUTH",
-    "CLAUDE_CODE_USE_VERTEX": "CLAUDE_CODE_SKIP_VERTEX_AUTH",
-    "CLAUDE_CODE_USE_FOUNDRY": "CLAUDE_CODE_SKIP_FOUNDRY_AUTH",
+    provider.switch: provider.switch.replace("_USE_", "_SKIP_") + "_AUTH"
+    for provider in PROVIDERS
+    if provider.url != FIRST_PARTY.url
 }
 """Each switch to another provider, and the one by which that provider's requests carry the helper's key after all."""
 
 _TTL: Final = "CLAUDE_CODE_API_KEY_HELPER_TTL_MS"
 _OFF: Final = frozenset({"", "0", "false", "no", "off"})
+_CREDENTIAL: Final = "BROKER_CREDENTIAL"
 _NO_KEY: Final = "Claude Code gets no key from it"
 
 
@@ -83,16 +85,19 @@ def _credential(scene: Scene, claude: Claude, used: Helper) -> Iterator[Finding]
     config = scene.good_config
     if config is None or claude.served() is not None:
         return
-    name = used.credential
-    if name is None:
-        what = f"{used.file}: the helper names no credential, and {config.path} has no such default"
-        yield error("helper-names-none", what, _NO_KEY, f"{_SETUP} --credential {next(iter(config.credentials))}")
-    else:
+    mend = f"{_SETUP} --credential {next(iter(config.credentials))}"
+    by_variable = claude.variable(_CREDENTIAL)
+    if used.credential is not None:
         # What is no name could be the secret itself, put there by mistake.
-        shown = name if NAME.fullmatch(name) else "something that is no name"
+        shown = used.credential if NAME.fullmatch(used.credential) else "something that is no name"
         what = f"{used.file}: the helper asks for {shown}, which {config.path} does not know"
-        mend = f"{_SETUP} --credential {next(iter(config.credentials))}"
         yield error("helper-unknown-credential", what, _NO_KEY, mend)
+    elif by_variable is not None:
+        what = f"{_CREDENTIAL} in {by_variable.where} names a credential that {config.path} does not know"
+        yield error("helper-unknown-credential", what, _NO_KEY, f"unset {_CREDENTIAL}; or {mend}")
+    else:
+        what = f"{used.file}: the helper names no credential, and {config.path} has no default"
+        yield error("helper-names-none", what, _NO_KEY, mend)
 
 
 def _stronger(claude: Claude) -> Iterator[Finding]:
@@ -108,7 +113,7 @@ def _stronger(claude: Claude) -> Iterator[Finding]:
 def _providers(claude: Claude) -> Iterator[Finding]:
     for name, skip in _PROVIDERS.items():
         said = claude.variable(name)
-        if said is None or (said.text or "1").lower() in _OFF or claude.variable(skip) is not None:
+        if said is None or not _is_on(said) or _is_on(claude.variable(skip)):
             continue
         mend = f"take it out of {said.file}" if said.file else f"unset {name}"
         yield warning(
@@ -117,6 +122,10 @@ def _providers(claude: Claude) -> Iterator[Finding]:
             "our helper is not asked",
             f"{mend}; or, behind a gateway that takes our key, set {skip}=1",
         )
+
+
+def _is_on(said: Said | None) -> bool:
+    return said is not None and (said.text or "1").strip().lower() not in _OFF
 
 
 def _ttl(scene: Scene, claude: Claude) -> Iterator[Finding]:

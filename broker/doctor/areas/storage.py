@@ -36,7 +36,10 @@ def _through_daemon(scene: Scene, persist: str) -> list[Finding]:
         found.append(warning(code, what, _WHY, mend))
     if found:
         return found
-    return [_nothing_kept("no secret is kept at rest", _CHOOSE) if persist == OFF else _sound(Stored(persist))]
+    settings = scene.good_config
+    if persist != OFF or (settings is not None and settings.daemon.persist == OFF):
+        return [_sound(Stored(persist))]
+    return [_nothing_kept("no secret is kept at rest", _CHOOSE)]
 
 
 def _trouble(scene: Scene, stored: Stored) -> Finding | None:
