@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Final
@@ -35,9 +36,14 @@ LIMITS: Final = {
     "coverage of the engine": ("--include=broker/engine/*", "--fail-under=100"),
     "coverage": ("--omit=broker/platform/macos.py", "--fail-under=90"),
 }
-FAST: Final = ("-m", "not slow and not real")
+FAST: Final = ("-m", "not slow and not real", "--numprocesses", "auto")
+"""They share nothing, so that every core may take some."""
+REST: Final = ("-m", "slow or real")
+"""They measure, start a dozen programs at once, and use the machine's own services: one after the other."""
+PARTS: Final = {"fast tests": FAST, "slow and real tests": REST}
 
 _SUMMARY: Final = re.compile(r"(passed|failed|error|skipped|no tests ran).* in [\d.]+s")
+_COUNT: Final = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)")
 
 
 class StageFailed(Exception):
@@ -63,10 +69,17 @@ def main(arguments: Sequence[str]) -> int:
 
 @dataclass(slots=True)
 class Run:
-    """One run of the command: what failed so far, and pytest's last word."""
+    """One run of the command: what failed so far, and what pytest counted."""
 
     failures: list[str] = field(default_factory=list)
-    summary: str = ""
+    counts: Counter[str] = field(default_factory=Counter)
+    start: float = field(default_factory=time.monotonic)
+
+    @property
+    def summary(self) -> str:
+        """Sum up in pytest's own words."""
+        counted = ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items())
+        return f"{counted or 'no tests ran'} in {time.monotonic() - self.start:.2f}s"
 
     def unit(self, for_pytest: Sequence[str]) -> None:
         """Run the fast tests."""
@@ -81,8 +94,18 @@ class Run:
             return
         for name, command in CHECKS.items():
             self.stage(name, lambda: _check(*command))  # noqa: B023  # called before the next round
-        self.stage("tests", lambda: self.pytest("-m", "coverage", "run", "-m", "pytest", *for_pytest))
-        for name, limit in {} if for_pytest else LIMITS.items():
+        if for_pytest:
+            self.stage("tests", lambda: self.pytest("-m", "pytest", *for_pytest))
+        else:
+            self.all_tests()
+
+    def all_tests(self) -> None:
+        """Run every test, and judge how much of the code they went through."""
+        _check("coverage", "erase")
+        for name, part in PARTS.items():
+            self.stage(name, lambda: self.pytest("-m", "coverage", "run", "-m", "pytest", *part))  # noqa: B023  # called before the next round
+        self.stage("coverage data", lambda: _check("coverage", "combine"))
+        for name, limit in LIMITS.items():
             self.stage(name, lambda: _check("coverage", "report", *limit))  # noqa: B023  # called before the next round
 
     def stage(self, name: str, step: Callable[[], None]) -> bool:
@@ -98,15 +121,11 @@ class Run:
         return failure is None
 
     def pytest(self, *arguments: str) -> None:
-        """Run pytest, pass on what it says as it says it, and keep its summary."""
-        if "coverage" in arguments:
-            _check("coverage", "erase")
+        """Run pytest, pass on what it says as it says it, and keep what it counted."""
         colour = ["--color=yes"] if sys.stdout.isatty() else []
         command = [str(BIN / "python"), *arguments, *colour]
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
-            self.summary = _pass_on(process.stdout)
-        if "coverage" in arguments:
-            _check("coverage", "combine")
+            self.counts += _counted(_pass_on(process.stdout))
         if process.returncode:
             raise StageFailed(f"repeat with: {_shown(['python', *arguments])}")
 
@@ -119,6 +138,11 @@ def _pass_on(output: IO[bytes] | None) -> str:
         os.write(sys.stdout.fileno(), piece)
         end = (end + piece)[-4096:]
     return next((line for line in reversed(end.decode(errors="replace").splitlines()) if _SUMMARY.search(line)), "")
+
+
+def _counted(summary: str) -> Counter[str]:
+    """Read how many tests passed, failed and so on."""
+    return Counter({outcome: int(count) for count, outcome in _COUNT.findall(summary)})
 
 
 def _check(*command: str) -> None:
