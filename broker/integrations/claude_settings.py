@@ -152,12 +152,18 @@ class _Eye:
     # --- where ---------------------------------------------------------------------------------------------------
 
     def _repository(self, folder: str) -> Repository | None:
-        root = folder
-        while self._note(posixpath.join(root, ".git"), follow=False, whole=False) is None:
-            if root == "/":
-                return None
-            root = posixpath.dirname(root)
-        return Repository(root, self._main(root))
+        """Find the root, upwards from `folder`.
+
+        A link does not end the search, but counts where there is nothing higher up: Claude Code passes by one that
+        leads nowhere, so a project could hide its root's settings behind it.
+        """
+        at, root = folder, None
+        while True:
+            mark = self._note(posixpath.join(at, ".git"), follow=False, whole=False)
+            root = root if mark is None else at
+            if at == "/" or (mark is not None and (stat.S_ISDIR(mark[0]) or stat.S_ISREG(mark[0]))):
+                return None if root is None else Repository(root, self._main(root))
+            at = posixpath.dirname(at)
 
     def _main(self, root: str) -> str | None:
         """Find the main checkout of a worktree, by git's pointer files."""

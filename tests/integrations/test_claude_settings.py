@@ -92,6 +92,18 @@ def test_a_subfolder_has_its_parents_settings_up_to_the_repositorys_root(home: H
     assert list(home.found(deep)) == ["project/a/.claude/settings.json", "project/.claude/settings.json"]
 
 
+def test_a_link_by_the_name_of_git_hides_no_root_above_it(home: Home) -> None:
+    """Claude Code passes by one that leads nowhere; where there is no other, the link's folder is the root."""
+    deep = home.project / "a" / "b"
+    deep.mkdir(parents=True)
+    (deep.parent / ".git").symlink_to("nowhere")
+    home.write("project/.claude/settings.json")
+    assert list(home.found(deep)) == ["project/.claude/settings.json"]
+    (home.project / ".git").rmdir()
+    home.write("project/a/.claude/settings.json")
+    assert list(home.found(deep)) == ["project/a/.claude/settings.json"]
+
+
 def test_outside_a_repository_only_the_working_folder_counts(home: Home) -> None:
     """There is no root to go up to."""
     (home.project / ".git").rmdir()
