@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, Final, Generic, TypeVar
 
 from broker import config, paths
@@ -166,18 +167,32 @@ class Scene:
         return project.settings_files(self.folder, self.env, self.pins_path)
 
 
+_DAEMON: Final = {"version": str, "pid": int, "locked": bool, "persist": str, "warnings": list}
+_CREDENTIAL: Final = {
+    "name": str,
+    "source": str,
+    "state": str,
+    "lifetime_s": int | float | None,
+    "last_error": str | None,
+    "warnings": list,
+}
+_WARNING: Final = {"code": str, "message": str}
+
+
 def _checked(answer: Status) -> Status:
     """Raise `Unreachable` for what is no answer of a daemon like this version's."""
-    try:
-        daemon, credentials = answer["daemon"], answer["credentials"]
-        warnings = [*daemon["warnings"], *(warn for entry in credentials for warn in entry["warnings"])]
-        shape = [
-            [daemon[key] for key in ("version", "pid", "locked", "persist")],
-            [[entry[key] for key in ("name", "source", "state", "lifetime_s", "last_error")] for entry in credentials],
-            [(warn["code"], warn["message"]) for warn in warnings],
-        ]
-    except (KeyError, TypeError):
-        shape = []
-    if not shape:
+    credentials = answer.get("credentials")
+    if (
+        not _has(answer.get("daemon"), _DAEMON)
+        or not isinstance(credentials, list)
+        or not all(_has(entry, _CREDENTIAL) for entry in credentials)
+    ):
         raise Unreachable("the daemon's answer is not of this version; run: broker restart")
     return answer
+
+
+def _has(table: object, keys: Mapping[str, type | UnionType]) -> bool:
+    """Whether it is a table that has all of these keys, of these types, and warnings that are such."""
+    if not isinstance(table, dict) or not all(key in table and isinstance(table[key], of) for key, of in keys.items()):
+        return False
+    return all(_has(warning, _WARNING) for warning in table.get("warnings", ()) if "warnings" in keys)

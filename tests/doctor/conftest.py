@@ -18,6 +18,7 @@ import pytest
 from broker import __version__
 from broker.doctor import Finding, Report, examine
 from broker.doctor.areas import clock
+from broker.doctor.registry import ALL, Check
 from broker.doctor.scene import Scene
 from broker.integrations import claude_settings
 from tests.fakes.control import Script, credential_status, serving
@@ -36,6 +37,7 @@ class Patient:
     running: ExitStack = field(default_factory=ExitStack)
     others: ExitStack = field(default_factory=ExitStack)
     clock: list[float] = field(default_factory=list)
+    checks: Mapping[str, Check] = field(default_factory=lambda: ALL)
 
     @property
     def config(self) -> Path:
@@ -95,7 +97,7 @@ class Patient:
 
     def examine(self) -> Report:
         """Ask the doctor."""
-        return examine(self.env, str(self.project), make=self._scene)
+        return examine(self.env, str(self.project), checks=self.checks, make=self._scene)
 
     def _scene(self, env: Mapping[str, str], folder: str) -> Scene:
         scene = Scene(env, folder, self.helper)

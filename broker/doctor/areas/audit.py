@@ -34,7 +34,10 @@ def _verified(scene: Scene) -> Finding:
     except BrokerError as problem:
         what, mend = parted(str(problem), "broker audit --verify")
         return warning("audit-unverified", f"the audit trail cannot be verified: {what}", _WHY, mend)
-    lines, findings = int(answer.get("lines", 0)), list(answer.get("findings", ()))
+    lines, findings = answer.get("lines"), answer.get("findings")
+    if not isinstance(lines, int) or not isinstance(findings, list):
+        what = "the daemon's word on the audit trail is not of this version"
+        return warning("audit-unverified", what, _WHY, "broker restart")
     if findings:
         what = f"the audit trail is not as the daemon wrote it: {findings[0]}"
         return error("audit-altered", what, "somebody changed, moved or cut lines of it", _VERIFY)
