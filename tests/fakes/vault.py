@@ -126,6 +126,7 @@ class FakeVault:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 65_536  # one packet an answer: the second of two would wait for the first to be confirmed
     vault: FakeVault
 
     def _handle(self) -> None:

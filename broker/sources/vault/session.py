@@ -166,11 +166,14 @@ class Session:
         # One that was refused may yet live (a policy was missing): it is revoked in the end too.
         self._left = [login for login in (*self._left, self._login) if login is not None and login.ends_at > now()]
         self._login = signing.result()
-        if self._keeping is not None:
-            self._keeping.cancel()
-        self._keeping = asyncio.create_task(self._keep_alive(self._login), name="vault token")
+        self._keep(self._login)
 
     # --- keeping it ---------------------------------------------------------------------------------------------
+
+    def _keep(self, login: Login) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+        self._keeping = asyncio.create_task(self._keep_alive(login), name="vault token")
 
     async def _keep_alive(self, login: Login) -> None:
         """Renew the token at about two thirds of its life; after an error ever later, and never in a hot loop."""

@@ -1,4 +1,4 @@
-"""How to sign in: one settings class per `auth = { method = "..." }`, each with the call of hvac's that it comes to.
+"""The ways to sign in that are tested on a real server: one settings class each, with the call of hvac's it comes to.
 
 What differs from hvac's own arguments: a secret is a reference, resolved before `sign_in` by the caller; `mount` is the
 path the method is mounted at.
@@ -6,52 +6,14 @@ path the method is mounted at.
 
 from __future__ import annotations
 
-import dataclasses
-import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from broker.sources.interface import Variants
 from broker.sources.references import Reference
+from broker.sources.vault.auth.base import Answer, Auth, Lent, check_file, check_mount, is_name, with_password
 
-_MOUNT: Final = re.compile(r"[A-Za-z0-9_.@/-]{1,200}", re.ASCII)
 KUBERNETES_TOKEN: Final = "/var/run/secrets/kubernetes.io/serviceaccount/token"  # noqa: S105  # a path
-
-Answer = Any
-"""What a login answers: a JSON object whose `auth` is what counts (FACTS, "Vault and OpenBao")."""
-
-
-class Auth(Variants):
-    """A way to sign in."""
-
-    __slots__ = ()
-    tag = "method"
-    follows: ClassVar[bool] = True
-    """Whether a changed secret is a reason to sign in anew at once; not where it is but the ticket for the next time."""
-
-    @classmethod
-    def variants(cls) -> Mapping[str, type]:
-        """List the methods."""
-        return METHODS
-
-    @property
-    def inputs(self) -> Mapping[str, Reference]:
-        """The secrets that are needed, by the names that `sign_in` gets them by."""
-        fields = dataclasses.fields(self)  # type: ignore[arg-type]  # every variant is a dataclass
-        given = {field.name: getattr(self, field.name) for field in fields}
-        return {name: value for name, value in given.items() if isinstance(value, Reference)}
-
-    def sign_in(self, client: Any, secrets: Mapping[str, str]) -> Answer:  # noqa: ANN401  # hvac has no types
-        """Sign in (blocking). Raises what hvac raises, or a `FetchError`."""
-        raise NotImplementedError
-
-
-class Lent(Auth):
-    """A token that somebody else made, and that is not ours to revoke."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +30,7 @@ class TokenFile(Lent):
     path: str = "~/.vault-token"
 
     def __post_init__(self) -> None:
-        _file("path", self.path)
+        check_file("path", self.path)
 
     @property
     def inputs(self) -> Mapping[str, Reference]:
@@ -86,8 +48,8 @@ class AppRole(Auth):
     mount: str = "approle"
 
     def __post_init__(self) -> None:
-        _mount(self.mount)
-        if self.wrapping_role is not None and (self.secret_id is None or not _MOUNT.fullmatch(self.wrapping_role)):
+        check_mount(self.mount)
+        if self.wrapping_role is not None and (self.secret_id is None or not is_name(self.wrapping_role)):
             raise ValueError("wrapping_role must be a role's name, and belongs to a secret_id")
 
     @property
@@ -110,11 +72,11 @@ class UserPass(Auth):
     mount: str = "userpass"
 
     def __post_init__(self) -> None:
-        _mount(self.mount)
+        check_mount(self.mount)
 
     def sign_in(self, client: Any, secrets: Mapping[str, str]) -> Answer:  # noqa: ANN401  # hvac has no types
         """Sign in."""
-        return _with_password(client.auth.userpass, self, secrets)
+        return with_password(client.auth.userpass, self, secrets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +88,11 @@ class Ldap(Auth):
     mount: str = "ldap"
 
     def __post_init__(self) -> None:
-        _mount(self.mount)
+        check_mount(self.mount)
 
     def sign_in(self, client: Any, secrets: Mapping[str, str]) -> Answer:  # noqa: ANN401  # hvac has no types
         """Sign in."""
-        return _with_password(client.auth.ldap, self, secrets)
+        return with_password(client.auth.ldap, self, secrets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +105,7 @@ class Jwt(Auth):
     follows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _mount(self.mount)
+        check_mount(self.mount)
 
     def sign_in(self, client: Any, secrets: Mapping[str, str]) -> Answer:  # noqa: ANN401  # hvac has no types
         """Sign in."""
@@ -160,8 +122,8 @@ class Kubernetes(Auth):
     follows: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _mount(self.mount)
-        _file("token_path", self.token_path)
+        check_mount(self.mount)
+        check_file("token_path", self.token_path)
 
     @property
     def inputs(self) -> Mapping[str, Reference]:
@@ -181,35 +143,8 @@ class Cert(Auth):
     mount: str = "cert"
 
     def __post_init__(self) -> None:
-        _mount(self.mount)
+        check_mount(self.mount)
 
     def sign_in(self, client: Any, _secrets: Mapping[str, str]) -> Answer:  # noqa: ANN401  # hvac has no types
         """Sign in: hvac's own call would read the certificate's files again and verify by other rules than ours."""
         return client.adapter.login(f"/v1/auth/{self.mount}/login", use_token=False, json={"name": self.name})
-
-
-def _with_password(method: Any, settings: Any, secrets: Mapping[str, str]) -> Answer:  # noqa: ANN401  # hvac has no types
-    return method.login(settings.username, secrets["password"], use_token=False, mount_point=settings.mount)
-
-
-def _mount(mount: str) -> None:
-    if not _MOUNT.fullmatch(mount) or {"", ".", ".."} & set(mount.split("/")):
-        raise ValueError("mount must be a path such as approle, without auth/ in front")
-
-
-def _file(name: str, path: str) -> None:
-    if not os.path.expanduser(path).startswith("/") or "\0" in path:  # noqa: PTH111  # Path.expanduser raises instead
-        raise ValueError(f"{name} must be absolute or begin with ~/")
-
-
-METHODS: Final[Mapping[str, type[Auth]]] = {
-    "token": Token,
-    "token-file": TokenFile,
-    "approle": AppRole,
-    "userpass": UserPass,
-    "ldap": Ldap,
-    "jwt": Jwt,
-    "kubernetes": Kubernetes,
-    "cert": Cert,
-}
-"""By the value of `method`."""
