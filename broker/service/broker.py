@@ -163,7 +163,7 @@ class Broker:
         self.safe.open()
 
     def apply(self, config: Config) -> None:
-        """Serve this config from now on; a credential whose settings did not change keeps its token."""
+        """Serve this config from now on; a credential that is fetched as before keeps its token."""
         new = self._entries.apply(config)
         self.config = config
         self.safe.adopt(new)

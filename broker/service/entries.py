@@ -70,19 +70,23 @@ class Entries:
     def apply(self, config: Config) -> list[Keeper]:
         """Serve this config from now on, and return the new keepers.
 
-        A credential whose settings did not change keeps its token; who waits for one that is gone is answered yet.
+        A credential that is fetched as before keeps its token, whatever else of it changed; who waits for one that is
+        gone is answered yet.
         """
         sources = {name: self._opened(wanted) for name, wanted in config.sources.items()}
         entries = {name: self._entry(wanted, sources[wanted.source]) for name, wanted in config.credentials.items()}
         before = self.by_name
-        dropped = [entry for name, entry in before.items() if entries.get(name) is not entry]
+        kept = {name for name, entry in entries.items() if name in before and before[name].keeper is entry.keeper}
+        dropped = [entry for name, entry in before.items() if name not in kept]
         unused = [source for name, source in self._sources.items() if sources.get(name) is not source]
         self.by_name, self._sources = entries, sources
         for entry in dropped:
             entry.keeper.retire()
+        for name in kept:
+            entries[name].keeper.retime(entries[name].config.timing)
         if dropped or unused:
             self._bid_farewell(dropped, unused)
-        return [entry.keeper for name, entry in entries.items() if before.get(name) is not entry]
+        return [entry.keeper for name, entry in entries.items() if name not in kept]
 
     async def reopen(self) -> None:
         """Close every source, whatever it knows, and set up others in their place."""
@@ -109,8 +113,8 @@ class Entries:
 
     def _entry(self, wanted: CredentialConfig, opened: Opened) -> Entry:
         before = self.by_name.get(wanted.name)
-        if before is not None and before.config == wanted and before.opened is opened:
-            return before
+        if before is not None and before.opened is opened and before.config.settings == wanted.settings:
+            return replace(before, config=wanted)
         keeper = Keeper(
             wanted.name,
             opened.source.fetcher(wanted.settings, wanted.name),

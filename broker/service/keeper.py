@@ -119,6 +119,12 @@ class Keeper:
         self.life.forget()
         self.inputs_changed()
 
+    def retime(self, timing: Timing) -> None:
+        """Follow other durations from now on; where these are the same do nothing."""
+        if timing != self.life.timing:
+            self.life.retime(timing)
+            self._schedule(self._clock.now())
+
     def fingerprint(self, held: Held) -> str:
         """Name the token without showing it."""
         if self._fingerprint[0] != held.serial:

@@ -201,3 +201,34 @@ def test_a_token_that_is_dead_on_arrival_is_a_failure(lifetime_s: float) -> None
     assert "expired already" in life.life.failure.message
     assert life.ask() == Plan()
     assert life.life.counters.failures == 1
+
+
+def test_changed_durations_hold_at_once_for_the_token_in_hand() -> None:
+    """A shorter `max_age` has it looked up sooner, with a jitter of its own; another damping damps from now on."""
+    life = Simulation(Timing(max_age_s=600), 0.5).holding(lifetime_s=None)
+    assert life.due_in_s() == pytest.approx(570)
+    life.life.retime(Timing(max_age_s=100, refresh_interval_min_s=20))
+    assert life.due_in_s() == pytest.approx(95)
+    assert life.served() == "fake-token-1"
+    life.reject()
+    assert life.ask().fetch
+    life.give("fake-token-2", None)
+    life.after(19).reject()
+    assert not life.ask().fetch
+    assert life.after(1).ask().fetch
+
+
+def test_a_pause_that_a_repeating_source_has_earned_outlasts_other_durations() -> None:
+    """A reload of the config is no new reason to believe that the source gives another key."""
+    life = Simulation(Timing(refresh_interval_min_s=10)).holding(lifetime_s=None)
+    for _ in range(2):
+        life.reject()
+        life.ask()
+        life.give("fake-token-1", None)
+        life.after(25)
+    life.reject()
+    before = life.due_in_s()
+    assert before is not None
+    assert before > 10
+    life.life.retime(Timing(refresh_interval_min_s=1))
+    assert life.due_in_s() == before

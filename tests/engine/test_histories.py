@@ -262,6 +262,19 @@ class Histories(RuleBasedStateMachine):
             self.latest = self.kept[0]
         self._resume()
 
+    @rule(timing=TIMINGS)
+    def durations_are_changed(self, timing: Timing) -> None:
+        """A reload of the config: the token stays, and what is due by the new durations begins."""
+        held = self.life.held
+        if self.gap_s == self.timing.refresh_interval_min_s:
+            self.gap_s = timing.refresh_interval_min_s
+        self.timing = timing
+        self.life.retime(timing)
+        now_held = self.life.held
+        assert held is None or now_held is None or replace(now_held, jitter_s=held.jitter_s) == held
+        assert (held is None) is (now_held is None)
+        self._wake()
+
     # --- the world ----------------------------------------------------------------------------------------------
 
     def _move(self, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
@@ -17,6 +18,8 @@ from broker.errors import (
     TransientFetchError,
     UnknownCredential,
 )
+from broker.model import Timing
+from broker.service.guard import Guard
 from broker.sources.interface import NoSettings, SourceType
 from tests.service.scripted import Step
 from tests.service.virtual_time import in_virtual_time
@@ -66,6 +69,55 @@ async def test_a_reload_keeps_the_tokens_of_unchanged_credentials() -> None:
     assert await world.token("play") == "fake-token-new"
     assert len(world.sources) == 1
     assert [name for _, name in world.broker.credentials()] == ["corp", "corp"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"audience": ("https://llm.example",)}, {"timing": Timing(min_validity_s=5)}, {"timing": Timing(ttl_max_s=100)}],
+)
+@in_virtual_time
+async def test_a_reload_that_concerns_no_fetch_keeps_the_token(change: dict[str, Any]) -> None:
+    """Also where it is kept nowhere else; and what was counted, and who waits for a fetch."""
+    world = World(Step(borrowed=True, text="fake-token-1"), Step(after_s=2.0, text="fake-token-2"))
+    assert await world.token("work") == "fake-token-1"
+    keeper = world.broker.keeper("work")
+    await asyncio.sleep(20)
+    fetching = asyncio.create_task(keeper.refresh())
+    await asyncio.sleep(1)
+    world.broker.apply(world.with_credential("work", **change))
+    assert await world.token("work") == "fake-token-1"
+    await fetching
+    assert await world.token("work") == "fake-token-2"
+    assert (world.fetchers[0].calls, len(world.fetchers)) == (2, 2)
+    assert world.broker.keeper("work").life.counters.served == 3
+    assert [source.closed for source in world.sources] == [False]
+
+
+@in_virtual_time
+async def test_changed_durations_hold_at_once() -> None:
+    """A key that is to be looked up every minute from now on is, though nobody asks meanwhile."""
+    world = World(Step(lifetime_s=None), Step(lifetime_s=None, text="fake-token-2"), names=("work",))
+    await world.token("work")
+    world.broker.apply(world.with_credential("work", timing=Timing(max_age_s=60)))
+    await asyncio.sleep(61)
+    assert world.fetchers[0].calls == 2
+
+
+@in_virtual_time
+async def test_a_changed_audience_holds_at_once() -> None:
+    """For the token in hand too."""
+    world = World(names=("work",))
+    judged: list[tuple[str, ...]] = []
+
+    class Recorder:
+        async def check(self, _lineage: object, _told: object, audience: tuple[str, ...], _kind: object) -> None:
+            judged.append(audience)
+
+    world.broker._guard = cast("Guard", Recorder())
+    await world.token("work")
+    world.broker.apply(world.with_credential("work", audience=("https://llm.example",)))
+    await world.token("work")
+    assert judged == [(), ("https://llm.example",)]
 
 
 @in_virtual_time
