@@ -12,6 +12,7 @@ import click
 import pytest
 
 from broker.cli.secret import secret_command
+from broker.storage.loading import NO_HOME
 from tests.cli.conftest import Type
 from tests.fakes.control import Script
 
@@ -82,6 +83,14 @@ def test_the_daemons_no_is_passed_on(type_: Type, control: Script, pipe: Pipe) -
     pipe(b"fake-token-1")
     said = type_("secret set work")
     assert (said.code, said.err) == (78, "broker: there is no place for the key; choose one\n")
+
+
+def test_the_choice_of_a_passphrase_comes_with_all_its_commands() -> None:
+    """In their order: a daemon that runs (set-up started one) reads `persist` when it starts, and only then."""
+    config, restart, unlock = (
+        NO_HOME.find(word) for word in ('persist = "passphrase"', "broker restart", "broker unlock")
+    )
+    assert 0 < config < restart < unlock
 
 
 def test_names_are_listed_for_people_and_for_programs(type_: Type, control: Script) -> None:

@@ -11,7 +11,8 @@ from broker.storage.header import Cost
 
 CHOICES: Final = (
     "a keyring (gnome-keyring or KWallet, in a desktop session), the service manager's broker-cache-key"
-    ' (systemd-creds), or a passphrase (persist = "passphrase" under [daemon], then: broker unlock)'
+    ' (systemd-creds), or a passphrase (persist = "passphrase" under [daemon] in the config, then: broker restart;'
+    " then: broker unlock)"
 )
 """What a person can choose from, for messages."""
 
