@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -177,3 +178,50 @@ def test_one_hanging_source_hides_no_other(patient: Patient, monkeypatch: pytest
     report = patient.examine()
     told = [found.what for area, found in report.findings if area == "credentials"]
     assert told == ["slow: the source did not answer within 0 s"]
+
+
+def test_nowhere_is_a_finding_too(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No home, or a relative config in a folder that is gone: neither is a traceback."""
+    assert patient.env.pop("HOME")
+    assert patient.found("place-unusable").severity is Severity.ERROR
+    patient.env |= {"HOME": str(patient.folder), "BROKER_CONFIG": "here.toml"}
+    monkeypatch.chdir(patient.project)
+    patient.project.rmdir()
+    assert "present folder" in patient.found("place-unusable").what
+
+
+def test_a_home_that_only_claude_code_lacks_is_no_bug(patient: Patient) -> None:
+    """The broker's own places may all be named."""
+    del patient.env["HOME"]
+    patient.env |= {"BROKER_CONFIG": str(patient.config), "BROKER_STATE_DIR": str(patient.state)}
+    codes = {found.code for _, found in patient.examine().findings}
+    assert not {"check-failed", "check-hangs"} & codes
+
+
+@pytest.mark.parametrize(
+    ("group", "members", "found"),
+    [("me", [], False), ("me", ["somebody"], True), ("staff", [], True), (None, [], True)],
+    ids=["my own", "mine and somebody's", "not mine", "unknown"],
+)
+def test_a_group_of_ones_own_is_nobody_else(
+    group: str | None,
+    members: list[str],
+    *,
+    found: bool,
+    patient: Patient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Systems that make a group for each user let it write what the user writes (umask 002)."""
+
+    def named(_gid: int) -> SimpleNamespace:
+        if group is None:
+            raise KeyError
+        return SimpleNamespace(gr_name=group, gr_mem=members)
+
+    if os.geteuid() == 0:
+        os.chown(patient.user_settings, -1, 4321)  # root's own group is never one of a user's alone
+    monkeypatch.setattr("grp.getgrgid", named)
+    monkeypatch.setattr("pwd.getpwuid", lambda _: SimpleNamespace(pw_name="me", pw_dir=str(patient.folder)))
+    patient.user_settings.chmod(0o664)
+    codes = {one.code for _, one in patient.examine().findings}
+    assert ("settings-writable" in codes) == found

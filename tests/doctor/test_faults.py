@@ -13,6 +13,7 @@ import pytest
 
 from broker import locks, os_keyring
 from broker.doctor import Severity
+from broker.doctor.areas import helper as helper_area
 from broker.integrations import systemd_units
 from tests.doctor.conftest import CONFIG, Patient
 from tests.fakes.control import credential_status
@@ -233,6 +234,16 @@ FAULTS: dict[str, tuple[Plant, str, Severity]] = {
         "helper-fails",
         ERROR,
     ),
+    "a helper that takes long": (
+        lambda patient: patient.patch.setattr(helper_area, "SLOW_MS", 0.0),
+        "helper-slow",
+        WARNING,
+    ),
+    "a helper that does not start": (
+        lambda patient: patient.helper.write_text("#!/nowhere/sh\n"),
+        "helper-fails",
+        ERROR,
+    ),
     # credentials
     "a source that fails": (credential(state="failing", last_error="HTTP 503"), "source-failed", ERROR),
     "somebody must sign in": (credential(state="needs-login", last_error="x"), "needs-login", ERROR),
@@ -294,6 +305,16 @@ FAULTS: dict[str, tuple[Plant, str, Severity]] = {
         WARNING,
     ),
     "a Claude Code that strangers can steer": (old_claude, "unattended-trust", NOTICE),
+    "a working folder that is gone": (
+        lambda patient: patient.project.rmdir(),
+        "settings-unreadable",
+        ERROR,
+    ),
+    "a settings folder named too long": (
+        variable("CLAUDE_CONFIG_DIR", "/" + "x" * 5000),
+        "settings-unreadable",
+        ERROR,
+    ),
     # storage
     "nothing is kept": (daemon(persist="off"), "nothing-kept", NOTICE),
     "no keyring": (without_daemon(), "nothing-kept", NOTICE),
@@ -326,7 +347,17 @@ FAULTS: dict[str, tuple[Plant, str, Severity]] = {
         "audit-unreadable",
         ERROR,
     ),
+    "an audit answer of another version": (
+        lambda patient: patient.script.raw.update({"/v1/audit/verify": b'{"lines": "3"}'}),
+        "audit-unverified",
+        WARNING,
+    ),
     # systemd
+    "no program that a unit could start": (
+        lambda patient: patient.patch.setattr(sys, "executable", "/nowhere/python"),
+        "systemd-unknown",
+        NOTICE,
+    ),
     "a unit of a person's": (systemctl(""), "unit-foreign", WARNING),
     "a unit is missing": (systemctl(""), "unit-missing", WARNING),
     "no manager": (systemctl(""), "no-manager", NOTICE),

@@ -7,22 +7,51 @@ from pathlib import Path
 
 import pytest
 
-from broker import os_keyring
+from broker import config, os_keyring
+from broker.client import Client
 from broker.doctor.stored import Stored, look
-from broker.doctor.trial import Tried, directly
+from broker.doctor.trial import Tried, directly, through_daemon
 from broker.errors import TransientFetchError
+from broker.model import Issued
 from broker.secret import Secret
+from broker.sources import TYPES
+from broker.sources.interface import Context, NoSettings, SourceType
 from broker.storage.homes.interface import Absent, NeedsPassphrase, Unreachable
 from broker.storage.interface import SECRETS
 from broker.storage.store import EncryptedStore
 from tests.doctor.conftest import Patient
+from tests.fakes.control import credential_status
+
+
+class Needy:
+    """A source whose every token is another credential's."""
+
+    timeout_s = 5.0
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def fetcher(self, _settings: object, _credential: str) -> Needy:
+        """Bind nothing."""
+        return self
+
+    async def fetch(self) -> Issued:
+        """Hand the other one's token on."""
+        return Issued.token((await self.context.token("other")).reveal())
+
+    def changed(self) -> bool:
+        """Tell nothing."""
+        return False
+
+    async def close(self) -> None:
+        """Give nothing back."""
+
+
+NEEDY = SourceType("needy", NoSettings, NoSettings, lambda _settings, context: Needy(context))
 
 
 def tried(patient: Patient, text: str, stored: Stored | None = None) -> dict[str, Tried]:
     """Try a config's credentials."""
-    from broker import config  # noqa: PLC0415
-    from broker.sources import TYPES  # noqa: PLC0415
-
     patient.configure(text)
     return directly(config.read(patient.config, TYPES, patient.env), stored or Stored("off"), 5.0)
 
@@ -51,6 +80,28 @@ def test_a_token_that_is_dead_on_arrival_is_no_token(patient: Patient) -> None:
     argv = '["/bin/echo", "{\\"token\\": \\"fake-token-1\\", \\"expires_at\\": 1}"]'
     found = tried(patient, f'[credentials.a]\nsource = "command"\nargv = {argv}\n')
     assert found["a"].state in {"expired", "failing"}
+
+
+def test_a_source_that_needs_another_credential_gets_it(patient: Patient) -> None:
+    """Within this process, as the daemon would; and where that one fails, both do."""
+    needs = '[sources.a]\ntype = "needy"\n[credentials.a]\nsource = "a"\n'
+    patient.patch.setitem(TYPES, "needy", NEEDY)
+    found = tried(patient, needs + '[credentials.other]\nsource = "demo"\n')
+    assert found["a"].state == found["other"].state == "fresh"
+    found = tried(patient, needs + '[credentials.other]\nsource = "env"\nname = "NOT_SET_HERE"\n')
+    assert "NOT_SET_HERE" in found["a"].problem
+
+
+def test_a_daemon_that_is_slow_to_refresh_is_not_waited_for(patient: Patient) -> None:
+    """One that cannot be asked at all is told of like one that fails."""
+    status = {"credentials": [credential_status("a", state="empty"), credential_status("b")]}
+    patient.script.errors["/v1/refresh"] = (423, "locked", "the broker is locked; run: broker unlock")
+    client = Client(patient.socket)
+    found = through_daemon(client, status, 5.0)
+    assert found["a"].problem == "the broker is locked; run: broker unlock"
+    assert found["b"].state == "fresh"
+    patient.stop()
+    assert through_daemon(client, status, 5.0)["a"].problem == "the source did not answer within 5 s"
 
 
 def test_what_is_stored_is_found(patient: Patient) -> None:
