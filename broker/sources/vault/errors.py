@@ -39,8 +39,12 @@ def translated(error: Exception, settings: VaultSourceSettings, what: str) -> Fe
         )
     if isinstance(error, requests.RequestException):
         return TransientFetchError(f"{settings.server}: {_unreached(error, settings)}")
+    return _strange(settings, what)
+
+
+def _strange(settings: VaultSourceSettings, what: str) -> FetchError:
     return TransientFetchError(
-        f"{settings.server}: {what}: the answer cannot be understood; is this a Vault or OpenBao?"
+        f"{settings.server}: {what}: the answer is no Vault's; check `address` (http or https? a proxy before it?)"
     )
 
 
@@ -85,6 +89,8 @@ def _refused(error: hvac_errors.VaultError, settings: VaultSourceSettings, what:
     line = f"{settings.server}: {what}: "
     failure: FetchError
     match error:
+        case _ if not isinstance(error.json, dict):
+            failure = _strange(settings, what)
         case hvac_errors.Forbidden():
             failure = Denied(f"{line}{said or 'permission denied'}")
         case hvac_errors.InvalidPath() if "namespace not found" in said:

@@ -154,7 +154,7 @@ class Session:
         if self._unwrapped is not None and self._unwrapped[0] == token:
             return self._unwrapped[1]
         secret = await self.connection.run(
-            self._thread, lambda client: unwrapped(client, token, creation_path), None, "unwrap the secret_id"
+            self._thread, lambda client: unwrapped(client, token, creation_path), token, "unwrap the secret_id"
         )
         self._unwrapped = (token, secret)
         return secret
@@ -204,21 +204,21 @@ def now() -> float:
 
 
 def unwrapped(client: Client, token: Secret, creation_path: str) -> Secret:
-    """Unwrap a secret_id (blocking), if the wrapping was made where it should have been.
+    """Unwrap a secret_id (blocking), if the wrapping was made where it should have been; `client` carries its token.
 
     Raises `PermanentFetchError`, and what hvac raises.
     """
     from hvac import exceptions  # noqa: PLC0415  # late: only who uses Vault pays for hvac
 
     try:
-        found = client.sys._adapter.post("/v1/sys/wrapping/lookup", json={"token": token.reveal()})  # noqa: SLF001  # hvac has no call for it
+        found = client.adapter.post("/v1/sys/wrapping/lookup", json={"token": token.reveal()})
         made_at = found["data"]["creation_path"]
         if made_at != creation_path:
             # Who swaps the token for one of their own has us sign in as theirs; it is left unopened, as evidence.
             raise PermanentFetchError(
                 f"the wrapped secret_id was not made by {creation_path}: it may have been swapped; ask for a new one"
             )
-        return Secret(str(client.sys.unwrap(token.reveal())["data"]["secret_id"]))
+        return Secret(str(client.sys.unwrap()["data"]["secret_id"]))
     except (exceptions.InvalidRequest, exceptions.Forbidden):
         raise PermanentFetchError(
             "the wrapped secret_id is expired, or was unwrapped already: if not by an earlier run of this broker,"

@@ -84,7 +84,7 @@ class _OurTLS(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # the library's signature
         """Use our context."""
-        named = {"server_hostname": self._name, "assert_hostname": self._name} if self._name is not None else {}
+        named = {"server_hostname": self._name} if self._name is not None else {}
         super().init_poolmanager(*args, **{**kwargs, "ssl_context": self._context, **named})
 
     def cert_verify(self, _conn: object, _url: object, _verify: object, _cert: object) -> None:
