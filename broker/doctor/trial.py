@@ -23,7 +23,9 @@ from broker.service.secrets import Lending
 from broker.sources.interface import Secrets, Source
 from broker.storage import threads
 
-PARALLEL_MAX: Final = 8
+PARALLEL_MAX: Final = 16
+UNTRIED: Final = "untried"
+"""The state of a credential whose turn did not come in time: nothing can be said of it."""
 Try = Callable[[], Coroutine[Any, Any, "Tried"]]
 
 _NOT_HELD: Final = frozenset({"empty", "expired"})
@@ -33,7 +35,7 @@ _DEAD: Final = "the source gives a token that has expired already; look at the s
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What came of one credential. `state` is one of the status's, and `problem` says why it is not fresh."""
+    """What came of one credential. `state` is one of the status's, or `UNTRIED`; `problem` says why it is not fresh."""
 
     state: str
     problem: str = ""
@@ -110,18 +112,21 @@ def _judging(fetched: Callable[[str], Awaitable[Issued | Failure]], name: str) -
 
 async def _each(tries: Mapping[str, Try], within_s: float) -> dict[str, Tried]:
     turn = asyncio.Semaphore(PARALLEL_MAX)
+    begun = set()
 
-    async def one(attempt_: Try) -> Tried:
+    async def one(name: str) -> Tried:
         async with turn:
-            return await attempt_()
+            begun.add(name)
+            return await tries[name]()
 
-    tasks = {name: asyncio.create_task(one(attempt_)) for name, attempt_ in tries.items()}
+    tasks = {name: asyncio.create_task(one(name)) for name in tries}
     if tasks:
         await asyncio.wait(tasks.values(), timeout=within_s)
     for task in tasks.values():
         task.cancel()
     await asyncio.gather(*tasks.values(), return_exceptions=True)
-    return {name: _late(within_s) if task.cancelled() else task.result() for name, task in tasks.items()}
+    given_up = {name: _late(within_s) if name in begun else Tried(UNTRIED) for name in tries}
+    return {name: given_up[name] if task.cancelled() else task.result() for name, task in tasks.items()}
 
 
 def _late(within_s: float) -> Tried:

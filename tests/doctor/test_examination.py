@@ -180,6 +180,18 @@ def test_one_hanging_source_hides_no_other(patient: Patient, monkeypatch: pytest
     assert told == ["slow: the source did not answer within 0 s"]
 
 
+def test_a_source_whose_turn_never_came_is_not_accused(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those before it took the time: only they are at fault."""
+    monkeypatch.setattr("broker.doctor.scene.FETCHED_WITHIN_S", 0.1)
+    monkeypatch.setattr("broker.doctor.trial.PARALLEL_MAX", 1)
+    patient.stop()
+    slow = 'source = "demo"\ndelay = "1h"\n'
+    patient.configure(f"[credentials.work]\n{slow}[credentials.b]\n{slow}[credentials.c]\n{slow}")
+    told = {found.code: found.what for area, found in patient.examine().findings if area == "credentials"}
+    assert told["source-failed"].startswith("work:")
+    assert told["credentials-untried"] == "2 of 3 could not be tried in time, b first"
+
+
 def test_nowhere_is_a_finding_too(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     """No home, or a relative config in a folder that is gone: neither is a traceback."""
     assert patient.env.pop("HOME")

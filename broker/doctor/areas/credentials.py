@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from broker.doctor.finding import Finding, error, fine, parted, warning
+from broker.doctor import trial
+from broker.doctor.finding import Finding, error, fine, notice, parted, warning
 from broker.doctor.scene import Scene
 from broker.doctor.trial import Tried
 
@@ -17,6 +18,11 @@ def check(scene: Scene) -> list[Finding]:
         return []  # told of the daemon
     tried = scene.tried()
     found = [finding for name, one in tried.items() for finding in _judged(name, one)]
+    untried = [name for name, one in tried.items() if one.state == trial.UNTRIED]
+    if untried:
+        what = f"{len(untried)} of {len(tried)} could not be tried in time, {untried[0]} first"
+        mend = f"mend the others; then: broker refresh {untried[0]}"
+        found.append(notice("credentials-untried", what, "nothing is known of these", mend))
     if found or not tried:
         return found
     whole = f"{len(tried)} of {len(tried)} can be had" if len(tried) > 1 else f"{next(iter(tried))} can be had"
@@ -26,7 +32,7 @@ def check(scene: Scene) -> list[Finding]:
 def _judged(name: str, one: Tried) -> Iterator[Finding]:
     what, mend = parted(one.problem or f"its token is {one.state}", f"broker refresh {name}")
     match one.state:
-        case "fresh":
+        case "fresh" | trial.UNTRIED:
             pass
         case "stale" if not one.warnings:
             yield warning("credential-stale", f"{name}: {what}", "a token is still served, but not for long", mend)
