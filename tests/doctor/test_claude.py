@@ -34,6 +34,14 @@ def test_the_strongest_file_names_the_helper(stronger: str, patient: Patient) ->
     assert patient.found("helper-overridden").mend == f"take apiKeyHelper out of {places[stronger]}"
 
 
+def test_a_slip_in_a_credentials_name_is_told_without_quoting_it(patient: Patient) -> None:
+    """What stands there could be a key; what was probably meant is in the config anyway."""
+    patient.settings(apiKeyHelper=f"{patient.helper} worc")
+    found = patient.found("helper-unknown-credential")
+    assert "work" in found.what
+    assert "worc" not in found.what
+
+
 def test_settings_win_over_the_shell(patient: Patient) -> None:
     """Also where they say nothing: an empty variable in the settings hides the shell's stray key."""
     patient.env["ANTHROPIC_API_KEY"] = "fake-key-1"

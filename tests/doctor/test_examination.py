@@ -81,7 +81,7 @@ def test_no_secret_is_shown(patient: Patient) -> None:
     """Not one that lies in a variable, in a settings file, in a helper's command line, or where a name should be."""
     patient.env |= {"ANTHROPIC_API_KEY": SECRET, "BROKER_TIMEOUT_MS": SECRET, "BROKER_CREDENTIAL": SECRET * 3}
     patient.settings(
-        apiKeyHelper=f"{patient.helper} {SECRET * 3}",
+        apiKeyHelper=f"{patient.helper} {SECRET}",
         env={
             "ANTHROPIC_AUTH_TOKEN": SECRET,
             "BROKER_SOCKET": f"/{SECRET}",

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from typing import Final
 
+from broker.config.wording import near
 from broker.doctor.claude import Claude, Helper, Said
 from broker.doctor.finding import Finding, error, fine, warning
 from broker.doctor.scene import Scene
@@ -15,7 +16,6 @@ from broker.engine.destination import Scope
 from broker.engine.destination.endpoints import FIRST_PARTY, PROVIDERS
 from broker.integrations.claude_code.release import TTL_DEFAULT_S, Release
 from broker.integrations.claude_code.settings import TTL_MIN_S
-from broker.model import NAME
 
 _SETUP: Final = "broker setup claude-code"
 _STRONGER: Final = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY")
@@ -57,9 +57,10 @@ def _foreign(used: Helper, *, ours_below: bool) -> Finding:
     what, why = f"{used.file} names another helper ({used.described})", "our helper is never asked"
     if used.scope is Scope.PROJECT:
         why += ", and in -p mode that one runs as you without a question"
+    mend = f"take apiKeyHelper out of {used.file}"
     if ours_below:
-        return error("helper-overridden", f"{what}, which wins over ours", why, f"take apiKeyHelper out of {used.file}")
-    return warning("helper-foreign", what, why, f"{_SETUP} --yes")
+        return error("helper-overridden", f"{what}, which wins over ours", why, mend)
+    return warning("helper-foreign", what, why, f"{_SETUP} --yes" if used.scope is Scope.USER else f"{mend}; {_SETUP}")
 
 
 def _program(scene: Scene, used: Helper) -> Iterator[Finding]:
@@ -88,9 +89,9 @@ def _credential(scene: Scene, claude: Claude, used: Helper) -> Iterator[Finding]
     mend = f"{_SETUP} --credential {next(iter(config.credentials))}"
     by_variable = claude.variable(_CREDENTIAL)
     if used.credential is not None:
-        # What is no name could be the secret itself, put there by mistake.
-        shown = used.credential if NAME.fullmatch(used.credential) else "something that is no name"
-        what = f"{used.file}: the helper asks for {shown}, which {config.path} does not know"
+        # Not shown: it could be the secret itself, put there by mistake.
+        meant = near(used.credential, config.credentials)
+        what = f"{used.file}: the helper asks for a credential that {config.path} does not know{meant}"
         yield error("helper-unknown-credential", what, _NO_KEY, mend)
     elif by_variable is not None:
         what = f"{_CREDENTIAL} in {by_variable.where} names a credential that {config.path} does not know"
