@@ -107,7 +107,8 @@ def _verify(*, as_json: bool) -> int:
     from broker.state_folder.access import State  # noqa: PLC0415
     from broker.state_folder.audit import Audited  # noqa: PLC0415  # it may have to open the store
 
-    state = State(Client(paths.socket_path()), paths.config_path(), lambda new: hidden.passphrase(new=new))
+    client = Client(paths.socket_path())
+    state = State(client, paths.config_path(), lambda new: hidden.passphrase(new=new), output.warn)
     verdict = Audited(state).verify()
     if as_json:
         click.echo(json.dumps({"intact": verdict.intact, **asdict(verdict)}, indent=2))

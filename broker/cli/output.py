@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Final
 
+import click
+
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
@@ -26,6 +28,11 @@ def span(seconds: float) -> str:
 def printable(text: str) -> str:
     """Replace what is not printable: a source's error text must not steer the terminal."""
     return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def warn(message: str) -> None:
+    """Say on stderr, in one line, what is wrong though the command did its work."""
+    click.echo(f"broker: warning: {printable(message)}", err=True)
 
 
 def separator() -> str:

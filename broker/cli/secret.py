@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 from broker import paths
 from broker.cli import hidden
 from broker.cli.arguments import examples
+from broker.cli.output import warn
 from broker.client import Client
 from broker.errors import BadRequest, BrokerError, Locked, UnknownCredential
 from broker.secret import Secret
@@ -90,7 +91,7 @@ def delete(name: str) -> None:
 
 
 def _stored() -> Stored:
-    return Stored(State(Client(paths.socket_path()), paths.config_path(), _passphrase))
+    return Stored(State(Client(paths.socket_path()), paths.config_path(), _passphrase, warn))
 
 
 def _passphrase(new: bool) -> Secret:  # noqa: FBT001  # what `Stored` gives

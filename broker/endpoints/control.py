@@ -92,6 +92,7 @@ async def status(request: web.Request) -> web.Response:
 async def refresh(request: web.Request) -> web.Response:
     """`POST /v1/refresh`: force one, and answer with what came of it."""
     keeper = await _named(request, frozenset({"credential"}))
+    await request.app[BROKER].safe.retry()
     await keeper.refresh()
     return _status_of(request, keeper)
 

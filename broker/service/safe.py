@@ -69,6 +69,12 @@ class Safe:
             self._try_again_in_time()
         return 0.0
 
+    async def retry(self) -> None:
+        """Try a store once more whose key could not be had, as a person wants a token now."""
+        if self.store.locked and not self.locked and not self._reading:
+            self._tried_at = self._clock.now().mono
+            await self._try_again()
+
     def adopt(self, keepers: Iterable[Keeper]) -> None:
         """Treat new keepers like the others: locked, or with what was kept."""
         for keeper in keepers:

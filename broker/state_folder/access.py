@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
@@ -24,13 +26,28 @@ _PATIENCE_S: Final = 15.0
 _AGAIN_S: Final = 0.05
 
 
+@contextmanager
+def _unlogged() -> Iterator[None]:
+    """Keep Python from printing what is logged: it does so where nobody set up a log, and the error says it again."""
+    silent, logger = logging.NullHandler(), logging.getLogger("broker")
+    logger.addHandler(silent)
+    try:
+        yield
+    finally:
+        logger.removeHandler(silent)
+
+
 @dataclass(frozen=True, slots=True)
 class State:
-    """The state folder. `passphrase(new)` asks a person for it where that is the key, a `new` one twice."""
+    """The state folder. `passphrase(new)` asks a person for it where that is the key, a `new` one twice.
+
+    `warn` is told what is wrong with the store though the work was done (a daemon says it in its status).
+    """
 
     client: Client
     config_path: Path
     passphrase: Callable[[bool], Secret]
+    warn: Callable[[str], None] = lambda _message: None
 
     def either(
         self, ask: Callable[[], T], work: Callable[[EncryptedStore], Awaitable[T]], *, may_create: bool = True
@@ -56,11 +73,16 @@ class State:
     def _alone(self, work: Callable[[EncryptedStore], Awaitable[T]], *, may_create: bool) -> T:
         settings = config.read_daemon(self.config_path)
         folder = paths.state_dir()
+        store = EncryptedStore(folder, settings.persist)
         lock = locks.take(folder, locks.STATE)
         try:
-            return asyncio.run(self._opened(EncryptedStore(folder, settings.persist), work, may_create=may_create))
+            with _unlogged():
+                done = asyncio.run(self._opened(store, work, may_create=may_create))
         finally:
             os.close(lock)
+        for _, message in store.warnings:
+            self.warn(message)
+        return done
 
     async def _opened(
         self, store: EncryptedStore, work: Callable[[EncryptedStore], Awaitable[T]], *, may_create: bool

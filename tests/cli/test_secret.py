@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,6 +180,34 @@ def test_a_file_whose_key_only_the_daemon_is_given_is_left_to_it(
     said = type_("secret list")
     assert said.code == 77
     assert said.err.endswith("or let the daemon do it: broker start\n")
+
+
+@pytest.mark.usefixtures("key")
+def test_a_store_that_cannot_be_read_is_one_line(
+    type_: Type, pipe: Pipe, spawn: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process of its own, where Python prints what is logged and no log was set up."""
+    pipe(b"fake-token-1")
+    type_("secret set work")
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    _, said = spawn("secret list").communicate(timeout=30)
+    assert said.startswith("broker: ")
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("key")
+def test_a_store_that_had_to_be_set_aside_is_told_with_what_was_done(
+    folder: Path, spawn: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Without a daemon there is no status to read it in."""
+    (folder / "state").mkdir(mode=0o700)
+    (folder / "state" / "cache.bin").write_bytes(b"no store of ours")
+    process = spawn("secret list")
+    out, said = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "")
+    assert said.startswith("broker: warning: ")
+    assert "cache.bin" in said
+    assert len(said.splitlines()) == 1
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from broker.errors import BadRequest, Locked, StorageError, TransientFetchError
 from broker.model import Timing
 from broker.secret import Secret
 from broker.service import report
+from broker.service.events import Who
 from broker.service.secrets import LentSecrets
 from broker.storage.interface import SECRETS
 from tests.fakes.store import PASSPHRASE, FakeStore
@@ -219,6 +220,21 @@ async def test_a_keyring_that_stays_away_is_asked_seldom() -> None:
 
 
 @in_virtual_time
+async def test_a_person_who_wants_a_token_now_need_not_wait_for_that() -> None:
+    """`broker refresh` looks at the keyring first: it may just have been unlocked; it opens nothing that is locked."""
+    store = FakeStore(locked=True, away=True)
+    world = World(store=store, names=("work",))
+    await world.broker.safe.retry()
+    assert (store.unlocks, store.locked) == (1, True)
+    store.away = False
+    await world.broker.safe.retry()
+    assert (store.unlocks, store.locked) == (2, False)
+    await world.broker.safe.lock("a test")
+    await world.broker.safe.retry()
+    assert (store.unlocks, world.broker.safe.locked) == (2, True)
+
+
+@in_virtual_time
 async def test_a_new_passphrase_can_be_chosen_and_its_lack_is_said() -> None:
     """Nothing is stored until then, and nothing is locked either."""
     store = FakeStore(persist="passphrase", chosen=False)
@@ -296,6 +312,36 @@ async def test_a_deleted_secret_is_served_no_more() -> None:
     assert await world.broker.secrets.delete("work")
     assert world.broker.keeper("work").life.held is None
     assert not await world.broker.secrets.delete("work")
+
+
+@in_virtual_time
+async def test_the_trail_tells_who_changed_which_secret_and_never_what_it_is() -> None:
+    """Deleting what is not there is no change; a source that keeps something of its own is nobody's ask."""
+    world = World()
+    who = Who(40, "broker", within=7)
+    await world.broker.secrets.put("work", Secret("fake-token-2"), who)
+    await world.broker.secrets.delete("nothing", who)
+    await LentSecrets(world.broker.secrets).put("grant", Secret("fake-token-3"))
+    await world.broker.secrets.delete("work", who)
+    asked = {"pid": 40, "program": "broker", "role": "other"}
+    assert world.audit == [
+        {"event": "secret-stored", "reason": "work"} | asked,
+        {"event": "secret-stored", "reason": "grant"},
+        {"event": "secret-deleted", "reason": "work"} | asked,
+    ]
+
+
+@in_virtual_time
+async def test_who_hangs_up_leaves_no_secret_half_changed() -> None:
+    """It is stored, used and in the trail, also when nobody waits for the answer any more."""
+    world = World(Step(), Step(text="fake-token-2"), record=lambda _settings, name: name)
+    await world.token("work")
+    storing = asyncio.create_task(world.broker.secrets.put("work", Secret("fake-token-2")))
+    await settle()
+    storing.cancel()
+    await asyncio.sleep(1)
+    assert [facts["reason"] for facts in world.audited("secret-stored")] == ["work"]
+    assert await world.token("work") == "fake-token-2"
 
 
 @in_virtual_time
