@@ -14,6 +14,7 @@ PACKAGES: Final = {
     "gnome-keyring": "gnome-keyring-daemon",
     "libsecret-tools": "secret-tool",
     "musl-tools": "musl-gcc",
+    "postgresql": "pg_lsclusters",
     "systemd": "systemctl",
     "valgrind": "valgrind",
 }
