@@ -22,6 +22,7 @@ from broker.endpoints.middleware import CONNECTIONS
 from broker.errors import ConfigError
 from broker.integrations import installed_helper
 from broker.integrations.notify import keep_notifying, notify, watchdog_interval_s
+from broker.service.allowed import Allowed
 from broker.service.broker import Broker
 from broker.service.desktop import Desktop
 from broker.service.events import Event
@@ -54,7 +55,7 @@ class Daemon:
         self._store = store
         self._started = time.monotonic()
         self._reload_error: str | None = None
-        self._claude = SettingsOnDisk(str(paths.state_dir() / pins.NAME))
+        self._claude = SettingsOnDisk(str(paths.state_dir() / pins.NAME), Allowed(self._tell).heed)
         self._guard = Guard(system, self._claude, SystemClock())
         self._helper = installed_helper.kind(installed_helper.path())
 

@@ -6,10 +6,11 @@ from typing import Final
 
 from aiohttp import web
 
-from broker.endpoints.middleware import json_body
+from broker.endpoints.middleware import PEER, json_body
 from broker.errors import BadRequest
 from broker.secret import Secret
-from broker.service.broker import Broker
+from broker.service.broker import Broker, Caller
+from broker.service.events import Who
 
 _PASSPHRASE_MAX: Final = 1024
 
@@ -54,13 +55,17 @@ class SafeCalls:
         if not isinstance(body.get("value"), str):
             raise BadRequest("value: expected the secret as text")
         name = request.match_info["name"]
-        await self._broker.secrets.put(name, Secret(body["value"]))
+        await self._broker.secrets.put(name, Secret(body["value"]), self._who(request))
         return web.json_response({"secret": name})
 
     async def delete(self, request: web.Request) -> web.Response:
         """`DELETE /v1/secrets/NAME`: remove one for good."""
         name = request.match_info["name"]
-        return web.json_response({"secret": name, "deleted": await self._broker.secrets.delete(name)})
+        deleted = await self._broker.secrets.delete(name, self._who(request))
+        return web.json_response({"secret": name, "deleted": deleted})
+
+    def _who(self, request: web.Request) -> Who:
+        return self._broker.who(Caller(request[PEER]))
 
     def _condition(self) -> web.Response:
         safe = self._broker.safe

@@ -185,7 +185,8 @@ class Broker:
         await self._entries.close()
         await self.safe.close()
 
-    def _secret_changed(self, name: str) -> None:
+    def _secret_changed(self, name: str, what: str, who: Who | None) -> None:
+        self.bus.publish(Event(what, None, self.clock.now().wall, reason=name, who=who))
         for entry in self._entries.by_name.values():
             if entry.record == name:
                 entry.keeper.replaced()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from broker.errors import (
     BadRequest,
@@ -18,16 +20,26 @@ from broker.errors import (
 )
 from broker.model import NAME, TOKEN, Issued
 from broker.secret import Secret, flaw
+from broker.service.events import Who
 from broker.sources.interface import Secrets
 from broker.storage.interface import SECRETS, Store
 
+T = TypeVar("T")
+
+STORED: Final = "secret-stored"
+DELETED: Final = "secret-deleted"
+
+Changed = Callable[[str, str, Who | None], None]
+"""Told of each change: the name, what became of it (`STORED`, `DELETED`), and who did it, None for a source."""
+
 
 class StoredSecrets:
-    """The records of `broker secret set`, by their own names. `changed` is told the name of each that changes."""
+    """The records of `broker secret set`, by their own names."""
 
-    def __init__(self, store: Store, changed: Callable[[str], None] = lambda _name: None) -> None:
+    def __init__(self, store: Store, changed: Changed = lambda _name, _what, _who: None) -> None:
         self._store = store
         self._changed = changed
+        self._changes: set[asyncio.Task[Any]] = set()
 
     def names(self) -> list[str]:
         """Name what is stored, sorted. Raises `Locked`."""
@@ -37,21 +49,39 @@ class StoredSecrets:
         """Return one; None where there is none. Raises `Locked`."""
         return self._store.get(SECRETS + name)
 
-    async def put(self, name: str, value: Secret) -> None:
+    async def put(self, name: str, value: Secret, who: Who | None = None) -> None:
         """Store one for good. Raises `BadRequest` for what could not be served, `Locked`, `StorageError`."""
         _check(name)
         if (problem := flaw(value.reveal())) is not None:
             raise BadRequest(f"secret {name}: the value {problem}; nothing was stored")
-        await self._store.put(SECRETS + name, value)
-        self._changed(name)
+        await self._to_the_end(self._put(name, value, who))
 
-    async def delete(self, name: str) -> bool:
+    async def delete(self, name: str, who: Who | None = None) -> bool:
         """Remove one for good; return whether there was one. Raises `BadRequest`, `Locked`, `StorageError`."""
         _check(name)
+        return await self._to_the_end(self._delete(name, who))
+
+    async def _put(self, name: str, value: Secret, who: Who | None) -> None:
+        await self._store.put(SECRETS + name, value)
+        self._changed(name, STORED, who)
+
+    async def _delete(self, name: str, who: Who | None) -> bool:
         found = await self._store.delete(SECRETS + name)
         if found:
-            self._changed(name)
+            self._changed(name, DELETED, who)
         return found
+
+    async def _to_the_end(self, change: Coroutine[Any, Any, T]) -> T:
+        """Also when who asked for it hangs up: else the old secret would still be served, and the trail not tell."""
+        task = asyncio.create_task(change)
+        self._changes.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, change: asyncio.Task[Any]) -> None:
+        self._changes.discard(change)
+        if not change.cancelled():
+            change.exception()  # told to who asked, or to nobody if there is none any more
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from broker.engine.destination import Pins
 from broker.engine.destination.judgement import shown
 from broker.engine.policy import Place
 from broker.errors import Refused
@@ -39,11 +40,23 @@ Look = Callable[[Place], Looked]
 
 
 class SettingsOnDisk:
-    """The `Settings` of this machine. `pins_path` is the file of what a person allowed."""
+    """The `Settings` of this machine.
 
-    def __init__(self, pins_path: str, *, deadline_s: float = DEADLINE_S, look: Look | None = None) -> None:
+    `pins_path` is the file of what a person allowed; `heed` is told what it says, each time that it was read.
+    """
+
+    def __init__(
+        self,
+        pins_path: str,
+        heed: Callable[[Pins], None] = lambda _pins: None,
+        *,
+        deadline_s: float = DEADLINE_S,
+        look: Look | None = None,
+    ) -> None:
         self._mounts = Mounts()
         self._look = look or (lambda place: claude_settings.look(place, pins_path, self._mounts))
+        self._heed = heed
+        self._heeded = 0
         self._deadline_s = deadline_s
         self._known: OrderedDict[Place, tuple[int, Looked]] = OrderedDict()
         self._flights: dict[Place, _Flight] = {}
@@ -112,6 +125,9 @@ class SettingsOnDisk:
         del self._flights[place]
         if flight.looked is not None:
             flight.looked = self._remember(place, flight.looked, generation)
+            if flight.number >= self._heeded:  # not one that hung, and read the pins of long ago
+                self._heeded = flight.number
+                self._heed(flight.looked.found.pins)
         flight.over.set()
         self._start()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -47,6 +48,19 @@ async def test_secrets_are_stored_named_and_deleted_and_never_shown(face: Face) 
     for found in (True, False):
         answer = await face.call("DELETE", "/v1/secrets/work", b"")
         assert answer.json() == {"secret": "work", "deleted": found}
+
+
+async def test_a_change_of_a_secret_is_told_with_the_process_behind_it(face: Face) -> None:
+    """To who follows the events, and so to the audit trail."""
+    with face.broker.bus.listen() as queue:
+        await face.call("PUT", "/v1/secrets/work", b'{"value": "fake-token-9"}')
+        await face.call("DELETE", "/v1/secrets/work", b"")
+        told = [queue.get_nowait() for _ in range(queue.qsize())]
+    assert [(event.name, event.reason) for event in told if event] == [
+        ("secret-stored", "work"),
+        ("secret-deleted", "work"),
+    ]
+    assert {event.who.pid for event in told if event and event.who} == {os.getpid()}
 
 
 @pytest.mark.parametrize(

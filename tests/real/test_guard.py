@@ -68,6 +68,13 @@ def stolen(thief: Upstream) -> list[str]:
     return [seen.key + seen.authorization for seen in thief.seen if "fake-token" in seen.key + seen.authorization]
 
 
+def project_events(place: Place) -> list[str]:
+    """Return what the audit trail says of projects: the event and the file."""
+    lines = (place.folder / "state" / "audit.jsonl").read_text().split("\n")[:-1]
+    said = [json.loads(line) for line in lines]
+    return [f"{line['event']} {line['reason']}" for line in said if line["event"].startswith("project-")]
+
+
 def refusal(place: Place) -> str:
     """Return what `broker status` tells of the last refusal."""
     told = broker(place, "status", "--json")
@@ -167,6 +174,7 @@ def test_a_project_is_allowed_by_a_person_until_it_changes(
     assert broker(guarded, "deny", str(claude.project)).returncode == 0
     assert helper_in(claude).returncode == 77
     assert len(upstream.seen) == 1
+    wait_until(lambda: project_events(guarded) == [f"project-allowed {path}", f"project-denied {path}"], "the trail")
 
 
 @every_version

@@ -334,7 +334,13 @@ async def test_the_trail_tells_who_changed_which_secret_and_never_what_it_is() -
 @in_virtual_time
 async def test_who_hangs_up_leaves_no_secret_half_changed() -> None:
     """It is stored, used and in the trail, also when nobody waits for the answer any more."""
-    world = World(Step(), Step(text="fake-token-2"), record=lambda _settings, name: name)
+
+    class Slow(FakeStore):
+        async def put(self, name: str, value: Secret) -> None:
+            await asyncio.sleep(0.5)
+            await super().put(name, value)
+
+    world = World(Step(), Step(text="fake-token-2"), record=lambda _settings, name: name, store=Slow())
     await world.token("work")
     storing = asyncio.create_task(world.broker.secrets.put("work", Secret("fake-token-2")))
     await settle()

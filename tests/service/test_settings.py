@@ -91,6 +91,24 @@ async def test_after_it_woke_up_it_is_looked_at_again(disk: Disk) -> None:
     assert len(first) == len(second) == 1
 
 
+async def test_what_is_allowed_is_heeded_as_it_was_read_last(disk: Disk) -> None:
+    """A look that hung for an hour brings back no pin that was taken away meanwhile."""
+    pin = ("/x", "1" * 64)
+    heeded: list[set[tuple[str, str]]] = []
+    files = SettingsOnDisk("/pins", lambda pins: heeded.append(set(pins)), deadline_s=10, look=disk.look)
+    disk.answer = Looked(Found((), frozenset({pin})), ())
+    await files.look(THERE)
+    wake = disk.hang(HERE)
+    old = asyncio.create_task(files.look(HERE))
+    await _until(lambda: len(disk.begun) == 2)
+    disk.answer = Looked(Found(), ())
+    await files.look(Place(("/elsewhere",), ()))
+    disk.answer = Looked(Found((), frozenset({pin})), ())
+    wake.set()
+    await old
+    assert heeded == [{pin}, set()]
+
+
 async def test_threads_are_bounded(disk: Disk) -> None:
     """Sixteen dead file systems take sixteen threads; the seventeenth place waits for one, and is refused in time."""
     places = [Place((f"/{number}",), ()) for number in range(THREADS_MAX + 1)]
