@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,9 @@ DOUBT_S: Final = 10.0
 
 SESSIONS_MAX: Final = 4096
 """Sessions remembered per credential; the one that asked longest ago is forgotten first."""
+
+CHILD: Final = "CLAUDE_CODE_ENTRYPOINT"
+"""A variable that Claude Code gives to every program that it starts (m)."""
 
 _EARLY_SLACK_S: Final = 1.0
 _SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "busybox", "zsh", "ksh"})
@@ -37,9 +40,15 @@ _WORDS: Final = 32
 _CONTROL: Final = frozenset(";&|()`")
 _COMMAND_MAX: Final = 4096
 _CLAUDE: Final = re.compile(
-    r"(?:.*/)?(?:claude(?:-code|\.exe)?|claude/versions/[^/]+|claude-(?:code|agent-sdk)/cli\.[cm]?js)", re.DOTALL
+    r"(?:.*/)?(?:claude(?:-code|\.exe)?|\.claude-wrapped|claude/versions/[^/]+|claude-(?:code|agent-sdk)/cli\.[cm]?js)",
+    re.DOTALL,
 )
 """Its executable under the names that installers give it, or the script that node runs."""
+
+_ADOPTING: Final = frozenset(
+    {"systemd", "init", "launchd", "tini", "dumb-init", "docker-init", "catatonit", "conmon", "containerd-shim"}
+)
+"""Who becomes the parent of programs that outlived theirs."""
 
 Argv = Callable[[int], Sequence[str]]
 """Looks up the arguments of a process by pid; empty where they cannot be read."""
@@ -78,6 +87,18 @@ def is_claude(process: Process, argv: Argv) -> bool:
     if _CLAUDE.fullmatch(process.name):
         return True
     return may_be_claude(process) and any(_CLAUDE.fullmatch(word) for word in argv(process.pid)[:_WORDS])
+
+
+def by_its_mark(chain: Iterable[Process], environment: Callable[[int], bytes | None]) -> Process | None:
+    """Find a Claude Code that goes by a name of its own, by what it started: that is marked, it itself is not."""
+    below = False
+    for process in chain:
+        given = environment(process.pid)
+        marked = has_variable(given, CHILD)
+        if below and not marked and given is not None and process.name not in _ADOPTING:
+            return process
+        below = marked
+    return None
 
 
 def may_be_claude(process: Process) -> bool:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from broker import audience
-from broker.engine.callers import has_variable
+from broker.engine.callers import CHILD, has_variable
 from broker.engine.destination import Known, Pins, SettingsFile, Verdict, flags, judge
 from broker.engine.destination.judgement import shown
 from broker.engine.destination.known import Variables
@@ -23,8 +23,6 @@ from broker.model import Kind
 _MOVED: Final = "CLAUDE_CONFIG_DIR"
 _EXACT: Final = frozenset({_MOVED, "CLAUDECODE", "CLAUDE_CODE_IGNORE_PERSISTED_TRUST"})
 _SHOWN_MAX: Final = 200
-_CHILD: Final = "CLAUDE_CODE_ENTRYPOINT"
-"""Claude Code gives it to every program that it starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +106,7 @@ def surroundings(told: Told | None, caller: Shown | None, claude: Shown | None, 
     apart = consumer is not None and consumer.apart and consumer.folder is not None
     view = f"/proc/{consumer.pid}/cwd" if consumer is not None and apart else None
     place = Place(folders, homes, named, view, own if own in homes else None)
-    certain = claude is not None or caller is None or has_variable(caller.environment, _CHILD)
+    certain = claude is not None or caller is None or has_variable(caller.environment, CHILD)
     return Surroundings(place, live, initial, arguments, certain)
 
 

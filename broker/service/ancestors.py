@@ -9,7 +9,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Final, Self
 
-from broker.engine.callers import is_claude, may_be_claude
+from broker.engine.callers import by_its_mark, is_claude, may_be_claude
 from broker.errors import Refused
 from broker.model import Process
 from broker.platform.interface import Pinned, Platform
@@ -111,9 +111,15 @@ class Ancestors:
                 break
             known = self._recall(parent)
             if known is not None and known.innocent:
-                break
+                return self._judged_by_marks(chain, [known.pinned.process])
             at = known.pinned.process if known is not None else self._platform.process(parent)
-        return chain, None
+        return self._judged_by_marks(chain, [])
+
+    def _judged_by_marks(self, chain: list[Process], beyond: list[Process]) -> tuple[list[Process], Process | None]:
+        """Look once more at a chain without a Claude Code by name; `beyond`: the next one, already known to be none."""
+        whole = [*chain, *beyond]
+        claude = by_its_mark(whole, self._platform.environment)
+        return (chain, None) if claude is None else (whole[: whole.index(claude) + 1], claude)
 
     def _recall(self, pid: int) -> _Known | None:
         known = self._known.get(pid)

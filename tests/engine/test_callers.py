@@ -39,6 +39,7 @@ def _shell(command: str, name: str = "sh") -> tuple[str, list[str]]:
     [
         pytest.param([HELPER, SHELL, CLAUDE, INIT], id="as measured: helper <- sh -c <- claude"),
         pytest.param([HELPER, SHELL, ("claude.exe", ["/x/bin/claude.exe"])], id="npm's executable by its own name"),
+        pytest.param([HELPER, SHELL, (".claude-wrapped", ["claude"])], id="behind a wrapper of Nix's"),
         pytest.param([HELPER, SHELL, ("node", ["node", CLI_JS, "-p", "x"])], id="node running the package"),
         pytest.param([HELPER, SHELL, ("node", ["node", "/usr/bin/claude"])], id="node running npm's link"),
         pytest.param([HELPER, SHELL, ("node", ["node", "/x/claude-agent-sdk/cli.mjs"])], id="the agent SDK's copy"),

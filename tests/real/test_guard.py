@@ -11,6 +11,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,21 @@ def test_a_project_does_not_pass_for_the_user_by_moving_the_users_settings_into_
     assert len(thief.seen) > 1, "it was asked again"
     assert stolen(thief) == []
     assert upstream.mint.count == 0
+
+
+@every_version
+def test_a_renamed_claude_code_and_a_helper_in_another_folder_hide_no_project(
+    version: str, developer: Developer, guarded: Place, thief: Upstream
+) -> None:
+    """Whatever a person calls it, and whichever way its helper command asks."""
+    named = developer(version, settings={"apiKeyHelper": f"cd / && {BROKER} token work"})
+    link = named.folder / "cc"
+    link.symlink_to(named.binary.resolve())
+    claude = replace(named, binary=link)
+    path = project_says(claude, to(thief))
+    assert claude.ask("say pong").failed
+    assert stolen(thief) == []
+    assert f"{path}: env.ANTHROPIC_BASE_URL" in refusal(guarded)
 
 
 @every_version

@@ -93,6 +93,50 @@ def test_a_shell_that_becomes_claude_code_is_noticed() -> None:
         assert lineage.claude is not None
 
 
+MARKED = b"HOME=/h\0CLAUDE_CODE_ENTRYPOINT=cli\0"
+
+
+def test_a_claude_code_by_another_name_is_found_by_what_it_started() -> None:
+    """A renamed or wrapped one is no way round the guard: it marks its children, and is not marked itself."""
+    processes = table("helper", "sh", "cc", "bash", "sshd")
+    processes.environments |= {100: b"", 101: MARKED, 102: b"HOME=/h\0", 103: b""}
+    ancestors = Ancestors(processes)
+    for _ in range(2):
+        with ancestors.of(100) as lineage:
+            assert lineage.claude == processes.running[102]
+            assert [process.name for process in lineage.chain] == ["helper", "sh", "cc"]
+
+
+def test_a_claude_code_by_another_name_is_found_after_it_passed_for_something_else() -> None:
+    """A helper that was started with a cleared environment does not tell; the next one does."""
+    processes = table("curl", "cc", "bash")
+    processes.environments |= {100: b"", 101: b""}
+    ancestors = Ancestors(processes)
+    with ancestors.of(100) as lineage:
+        assert lineage.claude is None
+    processes.run(50, "sh", parent=101)
+    processes.environments[50] = MARKED
+    with ancestors.of(50) as lineage:
+        assert lineage.claude == processes.running[101]
+
+
+@pytest.mark.parametrize("adopter", ["systemd", "tini"])
+def test_who_adopted_what_claude_code_left_behind_is_none(adopter: str) -> None:
+    """A terminal that its tool opened has the mark for good; the Claude Code is gone."""
+    processes = table("curl", "bash", adopter)
+    processes.environments |= {100: MARKED, 101: MARKED, 102: b"HOME=/h\0"}
+    with Ancestors(processes).of(100) as lineage:
+        assert lineage.claude is None
+
+
+def test_a_process_that_shows_nothing_is_not_taken_for_claude_code() -> None:
+    """Of another user, say; where nothing is shown of anybody there are no marks either."""
+    processes = table("curl", "bash", "sudo")
+    processes.environments |= {100: MARKED, 101: MARKED}
+    with Ancestors(processes).of(100) as lineage:
+        assert lineage.claude is None
+
+
 def test_a_runtime_is_looked_at_anew_every_time() -> None:
     """`node x.js` may become `node cli.js` without another name."""
     processes = table("helper", "node", "bash")
