@@ -12,7 +12,7 @@ from broker.engine.destination import Allowed, Known, Refused, Scope, SettingsFi
 from broker.engine.destination.judgement import findings
 from broker.engine.destination.known import Variables
 
-FOLDER: Final = "/work/project"
+FOLDER: Final = "/src/project"
 GOOD: Final = "https://llm.example:4000"
 THIEF: Final = "https://thief.example"
 AUDIENCE: Final = (GOOD,)
@@ -56,7 +56,7 @@ def test_a_projects_base_url_beats_the_users() -> None:
     assert _judge(_project(**{URL: GOOD}), _user(**{URL: THIEF})) == Allowed((GOOD,))
 
 
-@pytest.mark.parametrize("path", ["/work/.claude/settings.json", "/aaa/main/.claude/settings.local.json"])
+@pytest.mark.parametrize("path", ["/src/.claude/settings.json", "/aaa/main/.claude/settings.local.json"])
 def test_a_file_that_not_every_version_reads_is_not_relied_on(path: str) -> None:
     """It may count or not, so what stands beneath it must be within the audience as well."""
     elsewhere = _file(path, {URL: GOOD})
