@@ -6,16 +6,25 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
+from broker.engine.pacing import Pace
 from broker.errors import PermanentFetchError, TransientFetchError
+from broker.model import Timing
 from broker.secret import Secret
+from broker.service.keeper import Keeper
 from broker.sources.references import Reference
-from broker.sources.vault import session
-from broker.sources.vault.auth import Jwt, Token
+from broker.sources.vault import session, source
+from broker.sources.vault.auth import AppRole, Jwt, Token
+from broker.sources.vault.connection import Connection
+from broker.sources.vault.settings import VaultSettings, VaultSourceSettings
+from broker.sources.vault.source import VaultSource
 from tests.contracts.source_contract import VALUE, eventually, failure, token_of
+from tests.fakes.context import FakeContext
 from tests.fakes.vault import FakeVault, fake_vault
+from tests.service.virtual_time import VirtualClock, in_virtual_time
 from tests.sources.test_vault import Place
 
 LOGIN = "auth/approle/login"
@@ -302,6 +311,18 @@ async def test_a_lease_that_dies_with_its_login_is_noticed(place: Place) -> None
     assert not lent.changed()
 
 
+async def test_a_lost_lease_is_said_once(place: Place) -> None:
+    """What comes after that is the engine's patience, which a change that is told again and again would use up."""
+    lent, other = place.fetcher("lent/db"), place.fetcher("secret/claude")
+    await lent.fetch()
+    place.vault.forget_tokens()
+    await other.fetch()
+    assert lent.changed()
+    place.vault.answer = lambda _method, _path: (503, {"errors": ["sealed"]})
+    await failure(lent)
+    assert not lent.changed()
+
+
 async def test_a_lease_ends_no_later_than_a_login_that_cannot_be_renewed(place: Place) -> None:
     """The server revokes it then, whatever the lease says."""
     place.vault.token_s, place.vault.token_renewable = 600.0, False
@@ -355,3 +376,57 @@ async def test_a_server_that_hangs_at_the_farewell_is_left(place: Place) -> None
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await place.source.close()
+
+
+# --- patience ---------------------------------------------------------------------------------------------------
+
+
+class _Sealable:
+    """A server in the test's own time: it answers at once, or says that it is sealed. It notes what it was asked."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.sealed = False
+        self.asked: list[str] = []
+
+    async def run(self, _thread: object, _call: object, _token: object, what: str) -> dict[str, Any]:
+        """Stand in for `Connection.run`."""
+        self.asked.append(what)
+        await asyncio.sleep(0.01)
+        if self.sealed:
+            raise TransientFetchError("Vault is sealed (status 503)")
+        auth = {"client_token": "fake-vault-token", "lease_duration": 90.0, "renewable": True}
+        lease = {"lease_id": "lent/db/1", "lease_duration": 120.0, "renewable": True}
+        return {"auth": auth, "data": {"password": "fake-lent-1"}, **lease}
+
+
+@in_virtual_time
+async def test_a_server_that_is_sealed_for_ten_minutes_is_asked_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the engine's bound, our own token's renewal included, though ten callers ask every second; then it heals."""
+    clock = VirtualClock()
+    server = _Sealable(clock)
+    monkeypatch.setattr(session, "now", lambda: clock.now().mono)
+    monkeypatch.setattr(source, "now", lambda: clock.now().mono)
+    monkeypatch.setattr("time.time", lambda: clock.now().wall)
+    monkeypatch.setattr(Connection, "run", lambda _connection, *arguments: server.run(*arguments))
+    opened = VaultSource(VaultSourceSettings("https://vault.example", auth=AppRole("fake-role")), FakeContext())
+    fetcher = opened.fetcher(VaultSettings("lent/db"), "work")
+    keeper = Keeper(
+        "work", fetcher, Timing(min_validity_s=1.0), clock=clock, publish=lambda _event: None, fingerprint_key=b"key"
+    )
+    await keeper.ask(10.0, 5.0)
+    server.sealed, server.asked = True, []
+    for _ in range(600):
+        await asyncio.gather(*(keeper.ask(10.0, 0.5) for _ in range(10)), return_exceptions=True)
+        if fetcher.changed():
+            keeper.inputs_changed()
+        await asyncio.sleep(0.5)
+    renewals = server.asked.count("renew our token")
+    assert renewals <= 8
+    assert len(server.asked) - renewals <= Pace.BUDGET
+    server.sealed = False
+    async with asyncio.timeout(Pace.WINDOW_S):
+        while not (keeper.life.held is not None and not keeper.life.held.dead):
+            await asyncio.sleep(1)
+    keeper.retire()
+    await opened.close()

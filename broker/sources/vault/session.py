@@ -42,6 +42,7 @@ class Session:
         self._signing: asyncio.Task[Login] | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._failure: tuple[float, FetchError] | None = None
+        self._stale = False
         self._unwrapped: tuple[Secret, Secret] | None = None
 
     async def login(self) -> Login:
@@ -49,7 +50,7 @@ class Session:
 
         Raises `TransientFetchError`, `PermanentFetchError` or `LoginRequired`.
         """
-        if self._login is not None and self._login.usable(now()) and not self._inputs_changed():
+        if self._login is not None and self._login.usable(now()) and not (self._stale and self._follows):
             return self._login
         if self._signing is None:
             self._check_failure()
@@ -68,8 +69,13 @@ class Session:
         return login is self._login and login.usable(now())
 
     def changed(self) -> bool:
-        """Whether another try to sign in would use other secrets than the last one, and that would help."""
-        return self._inputs_changed() and (self.settings.auth.follows or self._failure is not None)
+        """Whether another try to sign in would use other secrets than the last one, and that would help.
+
+        Called off the event loop: it may look at files.
+        """
+        if any(place.changed() for place in self._inputs.values()):
+            self._stale = True
+        return self._stale and (self._follows or self._failure is not None)
 
     async def call(self, thread: Blocking, call: Callable[[Client], T], login: Login, what: str) -> T:
         """Make one call by this login (see `Connection.run`)."""
@@ -88,19 +94,21 @@ class Session:
 
     # --- signing in ---------------------------------------------------------------------------------------------
 
-    def _inputs_changed(self) -> bool:
-        return self.settings.auth.follows and any(place.changed() for place in self._inputs.values())
+    @property
+    def _follows(self) -> bool:
+        return self.settings.auth.follows
 
     def _check_failure(self) -> None:
         """Repeat a recent failure, unless the secrets are others by now."""
         if self._failure is None:
             return
         until, error = self._failure
-        if now() < until and not any(place.changed() for place in self._inputs.values()):
+        if now() < until and not self._stale:
             raise type(error)(str(error))
         self._failure = None
 
     async def _sign_in(self) -> Login:
+        self._stale = False
         try:
             secrets = {name: await place.resolve() for name, place in self._inputs.items()}
             login = await self._signed_in(secrets)

@@ -79,6 +79,7 @@ class VaultFetcher:
         self._settings = settings
         self._thread = Blocking("vault")
         self._borrowed: _Borrowed | None = None
+        self._told = False
 
     @property
     def timeout_s(self) -> float:
@@ -88,6 +89,8 @@ class VaultFetcher:
     async def fetch(self) -> Issued:
         """Get the secret; where the server refuses our token, by another login and once more."""
         began = now()
+        if self._lost:
+            self._told = True
         login = await self._session.login()
         try:
             return await self._issued(login)
@@ -102,8 +105,12 @@ class VaultFetcher:
 
     def changed(self) -> bool:
         """Notice another secret to sign in with, and a lease that dies with the login it was got by."""
-        lost = self._borrowed is not None and not self._session.current(self._borrowed.login)
-        return lost or self._session.changed()
+        # Said until a fetch begins and no longer: repeated, it would use up the engine's attempts in seconds.
+        return (self._lost and not self._told) or self._session.changed()
+
+    @property
+    def _lost(self) -> bool:
+        return self._borrowed is not None and not self._session.current(self._borrowed.login)
 
     def renounce(self) -> None:
         """Renew the present lease no more: what it is for was refused."""
@@ -128,6 +135,7 @@ class VaultFetcher:
         found = await self._read(login)
         issued = self._within(found.issued, login)
         self._borrowed = None if found.lease is None else _Borrowed(found.lease, login, issued)
+        self._told = False
         return issued
 
     # --- leases -------------------------------------------------------------------------------------------------
