@@ -15,6 +15,7 @@ from typing import Final
 from broker.clock import Now
 from broker.engine.advice import YOUNG, too_long_ttl
 from broker.engine.pacing import Pace, Peak
+from broker.engine.refusal import Refusal
 from broker.engine.vocabulary import Counters, Failure, Held, Plan, Receipt, State, Trouble, Warn
 from broker.errors import DeadlineExceeded, NeedsLogin, SourceFailed
 from broker.model import Issued, Timing
@@ -30,9 +31,6 @@ JITTER: Final = 1 / 10
 
 ALIVE_S: Final = 0.1
 """A token with less life than this when it is received cannot be handed on alive."""
-
-REFUSED_S: Final = 3600.0
-"""How long to warn that the source gave a refused token again: nobody reports that upstream takes it at last."""
 
 
 class Life:
@@ -53,19 +51,15 @@ class Life:
         self._unconfirmed = False
         self._asked_at: float | None = None
         self._ordered_at = -math.inf
-        self._rejected = False
-        self._heeding = False
-        self._forced_at = -math.inf
-        self._forced_gap_s = timing.refresh_interval_min_s
-        self._refused_until = -math.inf
+        self._began_at = -math.inf
+        self._refusal = Refusal(timing.refresh_interval_min_s)
         self._limited_until = -math.inf
 
     # --- what happens -------------------------------------------------------------------------------------------
 
     def retime(self, timing: Timing) -> None:
         """Follow other durations from now on; the token in hand and what is known of it stay."""
-        if self._forced_gap_s == self.timing.refresh_interval_min_s:  # a longer one has its reason
-            self._forced_gap_s = timing.refresh_interval_min_s
+        self._refusal.retime(timing.refresh_interval_min_s)
         self.timing = timing
         if self.held is not None:
             self.held = replace(self.held, jitter_s=self._jitter_s(self.held.lifetime_s))
@@ -80,7 +74,10 @@ class Life:
         fetch = (wait_s > 0 or self._due_at(now) <= now.mono) and self._begin(now)
         if not self.fetching:
             return Plan()
-        return Plan(fetch, math.inf if self._rejected else wait_s)
+        if self._refusal.stands or wait_s == math.inf:
+            return Plan(fetch, math.inf)
+        # Of one fetch, not of each ask: where the source hangs, who comes later need not find that out again.
+        return Plan(fetch, max(0.0, min(wait_s, self._began_at + BRIEF_WAIT_S - now.mono)))
 
     def answer(self, now: Now) -> Held:
         """Give the best token there is, after the wait that `ask` wanted.
@@ -89,7 +86,7 @@ class Life:
         """
         self._bury(now)
         held = self.held
-        awaited = self._rejected and self.fetching
+        awaited = self._refusal.stands and self.fetching
         if held is not None and not held.dead and not awaited:
             self.counters.served += 1
             return held
@@ -103,13 +100,13 @@ class Life:
         if self.held is None or self.held.serial != serial or self.held.dead:
             return False
         self.counters.rejections += 1
-        self._rejected = True
+        self._refusal.stands = True
         return True
 
     @property
     def rejected(self) -> bool:
         """Whether the token in hand was refused and is not replaced yet."""
-        return self._rejected
+        return self._refusal.stands
 
     def limit(self, now: Now, retry_after_s: float) -> None:
         """Upstream limited the rate of this token: worth a warning, not a new token."""
@@ -163,7 +160,7 @@ class Life:
         else:
             self._hold(now, issued, lifetime_s, new=not same)
             self._pace.gained(now.mono)
-        self._note_reissue(now, same=same)
+        self._refusal.fetched(now.mono, same=same)
         return not same
 
     def failed(self, now: Now, failure: Failure) -> None:
@@ -198,9 +195,9 @@ class Life:
     def forget(self) -> None:
         """Drop the token in hand: it is to be in memory no longer, or is known to be replaced."""
         self.held = None
-        self._rejected = False
+        self._refusal.forget()
         self._unconfirmed = False
-        self._ordered_at = self._refused_until = self._limited_until = -math.inf
+        self._ordered_at = self._limited_until = -math.inf
 
     # --- what to show -------------------------------------------------------------------------------------------
 
@@ -232,9 +229,9 @@ class Life:
         found = []
         if self.failure is not None:
             found.append(Warn("refresh-failing", "a valid token is still served, but the last refresh failed"))
-        if now.mono < self._refused_until:
+        if self._refusal.is_useless(now.mono):
             found.append(Warn("upstream-refuses", "upstream refuses this key and the source gives the same one again"))
-        elif self._rejected:
+        elif self._refusal.stands:
             found.append(
                 Warn("rejected", "upstream refused this token; a new one is fetched as soon as damping allows")
             )
@@ -252,31 +249,34 @@ class Life:
         held = self.held
         if held is None or held.dead:
             return math.inf
-        short = held.remaining_s(now) < min(required_s, (1 - YOUNG) * held.lifetime_s)
-        old = held.lifetime_s == math.inf and held.age_s(now) >= (self.timing.max_age_s or math.inf)
-        return BRIEF_WAIT_S if (short or old) and now.mono >= self._pace.stalled_until else 0.0
+        if now.mono < self._pace.stalled_until:
+            return 0.0
+        if held.remaining_s(now) < min(required_s, (1 - YOUNG) * held.lifetime_s):
+            return BRIEF_WAIT_S
+        if held.lifetime_s < math.inf or held.age_s(now) < (self.timing.max_age_s or math.inf):
+            return 0.0
+        # Once a fetch, not once an ask: an old key is most likely good, and where the source hangs, who comes
+        # later need not find that out again.
+        return max(0.0, self._began_at + BRIEF_WAIT_S - now.mono) if self.fetching else BRIEF_WAIT_S
 
     def _begin(self, now: Now) -> bool:
         if self.fetching or not self._pace.allows(now.mono):
             return False
-        if self._rejected and now.mono >= self._forced_at + self._forced_gap_s:
-            self._forced_at = now.mono
-        self._heeding = self._rejected
+        self._refusal.began(now.mono)
         self._pace.began(now.mono)
+        self._began_at = now.mono
         self.fetching = True
         return True
 
     def _due_at(self, now: Now) -> float:
         """When a fetch is to begin by itself (`mono`), as far as the pace of attempts allows; inf: never."""
         due = max(self._replace_at(now), self._pace.stalled_until, self._pace.calm_until)
-        if self._rejected:
-            due = min(due, self._forced_at + self._forced_gap_s)
-        return max(due, self._pace.next_at)
+        return max(min(due, self._refusal.due_at), self._pace.next_at)
 
     def _replace_at(self, now: Now) -> float:
         """When the token in hand is to be replaced, were the source always ready; inf: never."""
         held = self.held
-        if held is None or held.dead or (self.failure is not None and not self._rejected):
+        if held is None or held.dead or (self.failure is not None and not self._refusal.stands):
             return now.mono  # whatever the failed fetch was for is still wanted
         if self._unconfirmed:
             return now.mono
@@ -290,7 +290,7 @@ class Life:
     def _is_stale(self, now: Now, held: Held) -> bool:
         wanted_s = self._peak.value(now.mono) or self.timing.min_validity_s
         short = held.remaining_s(now) < min(wanted_s, AHEAD * held.lifetime_s)
-        return short or self.failure is not None or self._rejected
+        return short or self.failure is not None or self._refusal.stands
 
     # --- changes ------------------------------------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ class Life:
         """Once dead, dead for good: a clock set back revives nothing."""
         if self.held is not None and not self.held.dead and self.held.remaining_s(now) <= 0:
             self.held = replace(self.held, dead=True)
-            self._rejected = False
+            self._refusal.stands = False
 
     def _hold(self, now: Now, issued: Issued, lifetime_s: float, *, new: bool) -> None:
         self._serial += new
@@ -314,19 +314,6 @@ class Life:
     def _curtail(self, now: Now, held: Held, issued: Issued, lifetime_s: float) -> None:
         """The source repeats itself: believe it where it says that the token dies sooner."""
         self.held = replace(held, issued=issued, lifetime_s=min(held.lifetime_s, held.age_s(now) + lifetime_s))
-
-    def _note_reissue(self, now: Now, *, same: bool) -> None:
-        """After a rejection: is it mended, or does the source give the refused key again (then ask it less)?"""
-        if same and self._rejected:
-            if not self._heeding:
-                return  # the fetch began before the refusal, and says nothing about it
-            self._refused_until = now.mono + REFUSED_S
-            gap_s = 2 * max(self._forced_gap_s, Pace.REMEMBER_S)
-            self._forced_gap_s = min(gap_s, max(Pace.CAP_S, self.timing.refresh_interval_min_s))
-        elif not same:
-            self._refused_until = -math.inf
-            self._forced_gap_s = self.timing.refresh_interval_min_s
-        self._rejected = False
 
     def _why(self, now: Now) -> NeedsLogin | SourceFailed:
         if self.failure is None:

@@ -143,3 +143,12 @@ def test_a_token_that_died_between_ask_and_answer_is_not_served() -> None:
     life.after(10)
     with pytest.raises(SourceFailed, match="expired meanwhile"):
         life.served()
+
+
+def test_an_old_key_is_waited_for_once_a_fetch() -> None:
+    """Where the source hangs, the callers of one half second wait; the key in hand is most likely good."""
+    life = Simulation(Timing(max_age_s=300)).holding(lifetime_s=STATIC)
+    assert life.after(300).ask() == Plan(fetch=True, wait_s=BRIEF_WAIT_S)
+    assert life.after(0.2).ask().wait_s == pytest.approx(BRIEF_WAIT_S - 0.2)
+    assert life.after(0.3).ask() == Plan(fetch=False, wait_s=0.0)
+    assert life.after(8).ask() == Plan(fetch=False, wait_s=0.0)
