@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from broker import __version__, config, locks, paths, platform
@@ -22,6 +23,7 @@ from broker.endpoints.middleware import CONNECTIONS
 from broker.errors import ConfigError
 from broker.integrations import installed_helper
 from broker.integrations.notify import keep_notifying, notify, watchdog_interval_s
+from broker.listener import until_lost
 from broker.service.allowed import Allowed
 from broker.service.broker import Broker
 from broker.service.desktop import Desktop
@@ -88,6 +90,7 @@ class Daemon:
         notify(f"READY=1\nSTATUS={self._status_line()}")
         signs = asyncio.create_task(keep_notifying(self._status_line, watchdog_interval_s() or _STATUS_EVERY_S))
         idle = asyncio.create_task(self._broker.lock_when_unused())
+        lost = asyncio.create_task(self._end_when_lost(stop))
         self._desktop.follow(self._settings.daemon.lock_on)
         log.info("serving %d credentials on %s", len(self._settings.credentials), self._listener.getsockname())
         await stop.wait()
@@ -99,11 +102,20 @@ class Daemon:
         await connections.drain(_DRAIN_ANSWERS_S, _DRAIN_REQUESTS_S)
         signs.cancel()
         idle.cancel()
+        lost.cancel()
         books.cancel()
         self._tell("stopped", None)
         await self._books.close()  # before the store, which remembers where it ends
         await self._broker.close()
         await runner.cleanup()
+
+    async def _end_when_lost(self, stop: asyncio.Event) -> None:
+        # The last log-out takes the runtime folder with it, but not a daemon that runs on: unreachable, it would keep
+        # the state folder from the daemon of the next log-in.
+        path = self._listener.getsockname()
+        await until_lost(Path(path))
+        log.error("%s is gone, so nobody can ask here any more; the next ask starts another daemon", path)
+        stop.set()
 
     async def _reload(self) -> None:
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -16,6 +17,7 @@ from broker.paths import private_folder
 BACKLOG: Final = 4096
 """Connections that may wait to be accepted: five hundred helpers at once are not turned away."""
 
+_LOOK_S: Final = 2.0
 _FIRST_PASSED_DESCRIPTOR: Final = 3  # sd_listen_fds(3)
 
 
@@ -50,6 +52,21 @@ def own_socket(path: Path) -> socket.socket:
         os.umask(before)
     listener.listen(BACKLOG)
     return listener
+
+
+async def until_lost(path: Path) -> None:
+    """Return as soon as the socket at `path` is not the one that was there at first: nobody reaches that one any more."""
+    first = _identity(path)
+    while _identity(path) == first:  # noqa: ASYNC110  # nothing tells that a file is gone but looking
+        await asyncio.sleep(_LOOK_S)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _remove_stale(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -45,6 +46,19 @@ def test_it_serves_and_leaves_nothing_behind(place: Place) -> None:
         assert daemon.stop() == 0
         assert time.monotonic() - started < 2
     assert not place.socket.exists()
+
+
+@pytest.mark.parametrize("lost", ["the socket", "its folder"])
+def test_without_its_socket_it_ends_and_makes_room_for_another(place: Place, lost: str) -> None:
+    """The last log-out takes the runtime folder away; after the next log-in the state folder must be free."""
+    with running(place) as daemon:
+        if lost == "the socket":
+            place.socket.unlink()
+        else:
+            shutil.rmtree(place.socket.parent)
+        assert daemon.process.wait(10) == 0
+        with running(place):
+            assert token(place) == "fake-token-1"
 
 
 def test_an_open_event_stream_does_not_delay_its_end(place: Place) -> None:
