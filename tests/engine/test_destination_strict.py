@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import codecs
 import json
+import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker.engine.destination.strict import DEPTH_MAX, SIZE_MAX, NotStrict, parse
+from broker.engine.destination.strict import DEPTH_MAX, SEPARATORS_MAX, SIZE_MAX, NotStrict, parse
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -52,12 +54,14 @@ def test_any_bytes_are_read_or_refused_in_words(content: bytes) -> None:
         pytest.param(b"// x\n{}", "not valid JSON", id="comment"),
         pytest.param(b'{"x": 1,}', "not valid JSON", id="trailing comma"),
         pytest.param(b"", "not valid JSON", id="empty"),
-        pytest.param(b'{"x": ' + b"9" * 5000 + b"}", "not valid JSON", id="a huge number"),
+        pytest.param(b'{"x": ' + b"9" * 5000 + b"}", "a number of more than 64 digits", id="a huge number"),
         pytest.param(b'{"x": NaN}', "NaN, which JSON does not know", id="NaN"),
         pytest.param(b'{"x": -Infinity}', "-Infinity, which JSON does not know", id="-Infinity"),
         pytest.param(b"[]", "not a JSON object", id="a list"),
         pytest.param(b"null", "not a JSON object", id="null"),
-        pytest.param(b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested deeper", id="very deep"),
+        pytest.param(b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "commas and brackets", id="endlessly deep"),
+        pytest.param(b'{"x": ' + b"[" * 10_000 + b"]" * 10_000 + b"}", "nested deeper", id="very deep"),
+        pytest.param(b'{"x": [' + b"0," * SEPARATORS_MAX + b"0]}", "more than 16384 commas", id="many values"),
         pytest.param(b'{"x": ' + b"[" * DEPTH_MAX + b"]" * DEPTH_MAX + b"}", "nested deeper", id="one level too deep"),
     ],
 )
@@ -71,3 +75,47 @@ def test_nesting_up_to_the_bound_is_read() -> None:
     """Brackets inside a text are no nesting."""
     inside = b"[" * (DEPTH_MAX - 1) + b"]" * (DEPTH_MAX - 1)
     assert "x" in parse(b'{"x": ' + inside + b', "y": "' + b"[" * 1000 + b'"}')
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(DEPTH_MAX - 5, DEPTH_MAX + 1), st.integers(), JSON)
+def test_nesting_is_counted_over_lists_and_objects(levels: int, kinds: int, inside: object) -> None:
+    """Refused is exactly what an independent count finds too deep, whatever lies at the bottom."""
+    value = inside
+    for level in range(levels):
+        value = [0, value] if kinds >> level & 1 else {"x": value}
+    whole = {"y": value}
+    if _depth(whole) > DEPTH_MAX:
+        with pytest.raises(NotStrict, match="nested deeper"):
+            parse(json.dumps(whole).encode())
+    else:
+        assert parse(json.dumps(whole).encode()) == whole
+
+
+def _depth(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(_depth, value.values()), default=0)
+    return 1 + max(map(_depth, value), default=0) if isinstance(value, list) else 1
+
+
+HOSTILE = {
+    "lists": b"[]",
+    "deep lists": b"[" * 60 + b"]" * 60,
+    "deep objects": b'{"":' * 60 + b"0" + b"}" * 60,
+    "objects": b'{"":0}',
+    "long numbers": b"1" * 4300,
+    "long fractions": b"1." + b"1" * 4300,
+    "exponents": b"1e300",
+    "texts": b'"' + b"\\u0041" * 20_000 + b'"',
+}
+
+
+@pytest.mark.parametrize("share", [1.0, 0.01])
+@pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE)
+def test_no_file_takes_long_to_read(unit: bytes, share: float) -> None:
+    """A project that writes hostile files could hold up everybody's answers: reading holds the interpreter's lock."""
+    content = b'{"x":[' + b",".join([unit] * (int(share * (SIZE_MAX - 20)) // (len(unit) + 1))) + b"]}"
+    before = time.thread_time()
+    with suppress(NotStrict):
+        parse(content)
+    assert time.thread_time() - before < 0.1

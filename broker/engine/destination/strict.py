@@ -17,6 +17,13 @@ SIZE_MAX: Final = 1 << 20
 DEPTH_MAX: Final = 64
 """Levels of nesting."""
 
+SEPARATORS_MAX: Final = 1 << 14
+"""Commas and opening brackets, in texts too: so many values at most. Reading holds the interpreter's lock, and a
+project's file of a million values would hold up every other caller for 0.3 s, at each change of it."""
+
+DIGITS_MAX: Final = 64
+"""Digits of a whole number; for thousands of them Python takes long, and JavaScript says Infinity."""
+
 _TOO_DEEP: Final = f"is nested deeper than {DEPTH_MAX} levels"
 
 
@@ -28,6 +35,8 @@ def parse(content: bytes) -> Mapping[str, object]:
     """Return the object that a settings file holds. Raises `NotStrict`."""
     if len(content) > SIZE_MAX:
         raise NotStrict("is larger than 1 MiB")
+    if sum(map(content.count, (b",", b"[", b"{"))) > SEPARATORS_MAX:
+        raise NotStrict(f"has more than {SEPARATORS_MAX} commas and brackets")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
@@ -35,12 +44,12 @@ def parse(content: bytes) -> Mapping[str, object]:
     if text.startswith("\N{BOM}"):
         raise NotStrict("begins with a byte-order mark")
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_int=_whole, parse_constant=_no_constant)
     except NotStrict:
         raise
     except RecursionError:
         raise NotStrict(_TOO_DEEP) from None
-    except ValueError:  # malformed, or a number of thousands of digits
+    except ValueError:
         raise NotStrict("is not valid JSON") from None
     if not isinstance(value, dict):
         raise NotStrict("is not a JSON object")
@@ -63,6 +72,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         raise NotStrict("has a key twice")
     return made
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > DIGITS_MAX:
+        raise NotStrict(f"has a number of more than {DIGITS_MAX} digits")
+    return int(digits)
 
 
 def _no_constant(name: str) -> NoReturn:
