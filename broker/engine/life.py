@@ -74,10 +74,7 @@ class Life:
         fetch = (wait_s > 0 or self._due_at(now) <= now.mono) and self._begin(now)
         if not self.fetching:
             return Plan()
-        if self._refusal.stands or wait_s == math.inf:
-            return Plan(fetch, math.inf)
-        # Of one fetch, not of each ask: where the source hangs, who comes later need not find that out again.
-        return Plan(fetch, max(0.0, min(wait_s, self._began_at + BRIEF_WAIT_S - now.mono)))
+        return Plan(fetch, math.inf if self._refusal.stands else wait_s)
 
     def answer(self, now: Now) -> Held:
         """Give the best token there is, after the wait that `ask` wanted.
