@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
+import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -312,3 +315,47 @@ def test_claude_code_lives_through_a_revocation_and_a_restart_of_the_server(
         own.put("claude", key=upstream.mint.mint().text)
         assert session.ask("say pong") == PONG
     assert {seen.key for seen in upstream.seen} == {"fake-token-1", "fake-token-2", "fake-token-3"}
+
+
+def test_fifty_credentials_of_one_source_ask_for_one_login(own: Company, place: Place) -> None:
+    """Cold and all at once, as after a start: one token is made at the server, and all are answered."""
+    own.allow({"secret/data/*": READ})
+    tables = []
+    for number in range(50):
+        own.put(f"c{number}", key=f"fake-token-{number}")
+        tables.append(f'[credentials.c{number}]\nsource = "corp"\npath = "secret/c{number}"\n')
+    source_table = CONFIG.partition("[credentials.work]")[0].format(address=own.address, role_id=ROLE_ID)
+    place.configure(source_table + "\n".join(tables))
+    with running(place, env={"SECRET_ID": SECRET_ID}), ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda number: place.call("GET", f"/v1/token?credential=c{number}"), range(50)))
+        assert answers == [(200, f"fake-token-{number}".encode()) for number in range(50)]
+        assert own.logins() == 1
+
+
+PAUSE_S = 6.0
+
+
+@pytest.mark.slow
+def test_a_paused_server_slows_nobody_who_has_a_key(own: Company, place: Place) -> None:
+    """Its keys are old by then and a look for newer ones hangs: the median wait is at most half as long again."""
+    place.configure(
+        CONFIG.format(address=own.address, role_id=ROLE_ID, audience="http://127.0.0.1:1") + 'max_age = "1s"\n'
+    )
+    with running(place, env={"SECRET_ID": SECRET_ID}):
+        place.call("GET", "/v1/token?credential=work")
+        before = _waits(place, PAUSE_S)
+        own.pause()
+        paused = _waits(place, PAUSE_S)
+        own.resume()
+    assert statistics.median(paused) <= 1.5 * statistics.median(before)
+    assert statistics.quantiles(paused, n=20)[-1] < 0.5 + 0.1, "nobody waits longer than the brief wait"
+
+
+def _waits(place: Place, for_s: float) -> list[float]:
+    waits = []
+    end = time.monotonic() + for_s
+    while (began := time.monotonic()) < end:
+        assert place.call("GET", "/v1/token?credential=work") == (200, VALUE.encode())
+        waits.append(time.monotonic() - began)
+        time.sleep(0.02)
+    return waits
