@@ -7,6 +7,7 @@ import click
 from broker import background, paths
 from broker.cli.arguments import examples
 from broker.client import Client
+from broker.errors import ConfigError
 
 
 @click.command("start", epilog=examples("broker start"))
@@ -33,10 +34,25 @@ def stop_command() -> None:
 
 @click.command("restart", epilog=examples("broker restart"))
 def restart_command() -> None:
-    """Stop the daemon if it runs, and start it."""
+    """Stop the daemon if it runs, and start it.
+
+    One that serves goes on where the config has become wrong: the next one could not start with it.
+    """
     client = Client(paths.socket_path())
+    if client.healthy():
+        _check_config()
     background.restart(client)
     click.echo(f"restarted ({_who(client)})")
+
+
+def _check_config() -> None:
+    from broker import config  # noqa: PLC0415  # `start` and `stop` need no reader
+    from broker.sources import TYPES  # noqa: PLC0415
+
+    try:
+        config.read(paths.config_path(), TYPES)
+    except ConfigError as error:
+        raise ConfigError([*error.problems, "the daemon that runs goes on with the config it has"]) from error
 
 
 def _who(client: Client) -> str:

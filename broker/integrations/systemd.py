@@ -99,6 +99,11 @@ def restart() -> None:
     _begin("restart", SERVICE)
 
 
+def reread_config() -> None:
+    """Have the service read its config again, if it runs; a waiting socket starts it with the present one anyway."""
+    _control("try-reload-or-restart", SERVICE, timeout_s=_ACT_S)
+
+
 def require_manager(where: Path) -> None:
     """Raise `Unreachable`, with what to run, unless a user manager answers and reads units from the folder `where`."""
     if shutil.which("systemctl") is None or not _BOOTED.is_dir():

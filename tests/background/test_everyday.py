@@ -31,3 +31,17 @@ def test_restart_gives_another_daemon(type_: Type, config: Path) -> None:
     assert second.out.startswith("restarted (pid ")
     assert pid(second.out) != first
     assert is_gone(first)
+
+
+def test_restart_gives_up_no_daemon_for_a_config_that_is_wrong(type_: Type, config: Path) -> None:
+    """What serves goes on serving, and the mistake is told; mended, it restarts."""
+    running = pid(type_("start").out)
+    good = config.read_text()
+    config.write_text("wrong = ")
+    said = type_("restart")
+    assert said.code == 78
+    assert "not valid TOML" in said.err
+    assert said.err.endswith("goes on with the config it has\n")
+    assert pid(type_("status").out) == running
+    config.write_text(good)
+    assert pid(type_("restart").out) != running

@@ -8,6 +8,7 @@ import pytest
 
 from broker import background
 from broker.client import Client
+from tests.background.conftest import CONFIG
 from tests.cli.conftest import Type
 from tests.fakes.control import Script, serving
 
@@ -42,12 +43,23 @@ def test_stop_and_restart_go_through_an_active_service(type_: Type, unit: Path, 
     """Its process is systemd's to end."""
     (folder / "state").write_text("active\n")
     assert type_("stop").out == "stopped\n"
+    (folder / ".config" / "broker").mkdir(parents=True)
+    config = folder / ".config" / "broker" / "config.toml"
+    config.write_text(CONFIG)
+    config.chmod(0o600)
     with serving(folder / "broker" / "broker.sock", Script()):
         assert type_("restart").code == 0
     assert unit.read_text().splitlines() == [
         "--user --no-ask-password stop broker.socket broker.service",
         "--user --no-ask-password restart broker.service",
     ]
+
+
+def test_a_reload_goes_through_an_active_service(unit: Path, folder: Path) -> None:
+    """`broker setup claude-code` changes the config: systemd holds the socket, so it alone knows whom to tell."""
+    (folder / "state").write_text("active\n")
+    assert background.reload(Client(folder / "broker" / "broker.sock"))
+    assert unit.read_text() == "--user --no-ask-password try-reload-or-restart broker.service\n"
 
 
 def test_stop_leaves_an_inactive_service_alone(type_: Type, unit: Path) -> None:
