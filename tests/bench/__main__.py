@@ -15,7 +15,7 @@ from typing import Final
 from tests.bench.figure import Figure, show
 from tests.bench.place import MissingProgram
 
-SUBJECTS: Final = ("helper", "storm", "throughput", "memory", "many", "startup", "guard")
+SUBJECTS: Final = ("helper", "storm", "throughput", "memory", "many", "startup", "guard", "vault")
 
 
 def main(arguments: Sequence[str]) -> int:
