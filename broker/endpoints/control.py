@@ -42,7 +42,7 @@ def create_app(broker: Broker, platform: Platform, describe: Callable[[], dict[s
     app.router.add_post("/v1/refresh", refresh)
     app.router.add_post("/v1/rejected", rejected)
     app.router.add_routes(SafeCalls(broker).routes())
-    app.router.add_get("/v1/events", events)
+    app.router.add_get("/v1/events", events, allow_head=False)  # its answer has no end
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", healthz)
     return app

@@ -41,7 +41,7 @@ class SafeCalls:
         body = await json_body(request, frozenset({"passphrase"})) if request.can_read_body else {}
         passphrase = body.get("passphrase")
         if passphrase is not None and not (isinstance(passphrase, str) and 0 < len(passphrase) <= _PASSPHRASE_MAX):
-            raise BadRequest(f"passphrase: expected text of at most {_PASSPHRASE_MAX} characters")
+            raise BadRequest(f"passphrase: expected text of 1 to {_PASSPHRASE_MAX} characters")
         await self._broker.safe.unlock(None if passphrase is None else Secret(passphrase))
         return self._condition()
 

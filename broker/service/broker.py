@@ -136,7 +136,7 @@ class Broker:
         entry = self._entries.by_name.get(wanted)
         if entry is None:
             near = difflib.get_close_matches(wanted, self._entries.by_name, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"add [credentials.{wanted}]"
+            hint = f"did you mean {near[0]}?" if near else f"add [credentials.{wanted[:64]}]"
             raise UnknownCredential(f"{self.config.path}: no credential {wanted[:64]!r}; {hint}")
         return entry
 

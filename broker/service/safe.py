@@ -175,8 +175,13 @@ class Safe:
         """Run it to its end, also when whoever wanted it leaves: half locked is not locked."""
         task = asyncio.create_task(turn)
         self._turns.add(task)
-        task.add_done_callback(self._turns.discard)
+        task.add_done_callback(self._ended)
         await asyncio.shield(task)
+
+    def _ended(self, turn: asyncio.Task[None]) -> None:
+        self._turns.discard(turn)
+        if not turn.cancelled():
+            turn.exception()  # told to who wanted it, or to nobody if there is none any more
 
     async def _opened(self) -> None:
         if self._opening is not None:

@@ -56,6 +56,21 @@ async def test_unknown_credential_names_the_near_miss(face: Face) -> None:
     assert b"did you mean work?" in answer.body
 
 
+@pytest.mark.parametrize("name", ["\x1b[31m", "a\nb", "a\0b", "\ud800", "\u202egnp", "x" * 60_000])
+async def test_a_hostile_name_is_told_in_one_short_printable_line(face: Face, name: str) -> None:
+    """It ends up in a terminal, which takes orders in between; no name is too strange to be answered."""
+    answer = await face.post("/v1/refresh", {"credential": name})
+    assert (answer.status, answer.headers["X-Broker-Error"]) == (404, "unknown-credential")
+    line = answer.body.decode().removesuffix("\n")
+    assert line.isprintable()
+    assert len(line) < 400
+
+
+async def test_the_stream_of_events_has_no_head(face: Face) -> None:
+    """Only who reads it may have it open."""
+    assert (await face.call("HEAD", "/v1/events", b"")).status == 405
+
+
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [

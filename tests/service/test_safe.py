@@ -187,6 +187,29 @@ async def test_a_passphrase_that_nobody_gave_yet_keeps_it_locked() -> None:
 
 
 @in_virtual_time
+async def test_who_leaves_before_a_wrong_passphrase_is_found_wrong_leaves_no_traceback() -> None:
+    """Trying one takes half a second: a client that hangs up meanwhile is no bug for the log."""
+
+    class Slow(FakeStore):
+        async def unlock(self, passphrase: Secret | None = None) -> None:
+            await asyncio.sleep(0.5)
+            await super().unlock(passphrase)
+
+    world = World(store=Slow(persist="passphrase", locked=True))
+    world.broker.start()
+    bugs: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: bugs.append(context))
+    trying = asyncio.create_task(world.broker.safe.unlock(Secret("fake-wrong")))
+    await settle()
+    trying.cancel()
+    await asyncio.sleep(1)
+    del trying  # its traceback holds on to what failed
+    gc.collect()
+    assert bugs == []
+    assert states(world) == ["locked", "locked"]
+
+
+@in_virtual_time
 async def test_a_keyring_that_is_away_does_not_stop_the_sources() -> None:
     """Tokens come from there; when the keyring is back it is noticed without a word, in a few minutes of use."""
     before = World(names=("work", "play"))
