@@ -10,6 +10,7 @@ import pytest
 
 from broker.config import read
 from broker.errors import ConfigError
+from broker.integrations.claude_code.release import FIRST_NAME
 from broker.sources import TYPES
 from tests.contracts.strangers import give_away
 
@@ -42,14 +43,11 @@ def test_a_good_file_is_read_also_through_a_link(config: Path, tmp_path: Path) -
     assert read(link, TYPES, {}).default == read(config, TYPES, {}).default == "one"
 
 
-def test_a_missing_file_comes_with_a_command_that_makes_a_first_one(tmp_path: Path) -> None:
-    """And that command, pasted, makes a config that is understood (but for the program it names)."""
-    path = tmp_path / "a folder" / "config.toml"
-    line = problem(path)
-    assert "run: broker setup claude-code;" in line, "a newcomer's own way comes first"
-    command = line.partition("make one: ")[2].replace("COMMAND", "echo").replace("ARGUMENT", "fake")
-    subprocess.run(["sh", "-c", command], check=True, timeout=10)
-    assert read(path, TYPES, {}).default == "work"
+def test_a_missing_file_comes_with_the_two_commands_that_lead_to_one(tmp_path: Path) -> None:
+    """The name is the one that setup takes for a first credential; tests/real/test_setup.py runs both."""
+    path = tmp_path / "config.toml"
+    how = f"run: broker secret set {FIRST_NAME}, then: broker setup claude-code"
+    assert problem(path) == f"{path}: there is no config yet; {how}"
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])

@@ -12,7 +12,8 @@ from broker.errors import ConfigError
 
 MAX_BYTES: Final = 1024 * 1024
 
-_EXAMPLE: Final = r"""[credentials.work]\nsource = "command"\nargv = ["COMMAND", "ARGUMENT"]\n"""
+_HOW_TO_START: Final = "run: broker secret set anthropic, then: broker setup claude-code"
+"""What a newcomer needs who has a key; setup writes the config for it."""
 
 
 def read_text(path: Path) -> str:
@@ -21,8 +22,7 @@ def read_text(path: Path) -> str:
         # O_NONBLOCK: a FIFO put in its place would otherwise hang the daemon's start for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
     except FileNotFoundError:
-        how = f"run: broker setup claude-code; or make one: {_how_to_start(path)}"
-        raise ConfigError([f"{path}: there is no config yet; {how}"]) from None
+        raise ConfigError([f"{path}: there is no config yet; {_HOW_TO_START}"]) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise ConfigError([f"{path}: cannot be opened ({_reason(error)})"]) from None
     try:
@@ -67,11 +67,6 @@ def _decode(path: Path, content: bytes) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         column = error.start - (content.rfind(b"\n", 0, error.start) + 1) + 1
         raise ConfigError([f"{path}: line {line}, byte {column}: not UTF-8; save the file as UTF-8"]) from None
-
-
-def _how_to_start(path: Path) -> str:
-    quoted = shlex.quote(str(path))
-    return f"mkdir -p {shlex.quote(str(path.parent))} && printf '{_EXAMPLE}' > {quoted} && chmod 600 {quoted}"
 
 
 def _reason(error: Exception) -> str:

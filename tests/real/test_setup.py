@@ -106,6 +106,8 @@ def test_two_commands_lead_from_nothing_to_an_answer(claude: Claude, upstream: U
     env = {name: value for name, value in claude.env.items() if name != "BROKER_AUTOSTART"}
     newcomer = replace(claude, env={**env, "CREDENTIALS_DIRECTORY": str(key_home)})
     setup_ = ("setup", "claude-code", "--base-url", upstream.url, "--yes")
+    said = broker(newcomer, "config", "check").stderr
+    assert said.endswith("run: broker secret set anthropic, then: broker setup claude-code\n")
     try:
         assert broker(newcomer, "secret", "set", "anthropic", stdin=upstream.mint.mint().text).returncode == 0
         assert broker(newcomer, *setup_).stderr == ""
