@@ -13,6 +13,7 @@ import click
 from broker.background import with_daemon
 from broker.cli.output import printable, span
 from broker.client import Client, Token
+from broker.engine.advice import YOUNG
 from broker.errors import BrokerError, UnknownCredential
 from broker.integrations.claude_code.release import Release
 
@@ -45,6 +46,30 @@ def lifetime(client: Client, release: Release, *, may_fetch: bool) -> Lifetime:
     if seen["lifetime_s"] is None:
         return Lifetime(None, f"tokens of {name} have no expiry")
     return Lifetime(seen["lifetime_s"], f"tokens of {name} live {span(math.ceil(seen['lifetime_s']))}")
+
+
+@dataclass(frozen=True, slots=True)
+class Ttl:
+    """The TTL that is set, why it is that one, and what speaks against it (both may be empty)."""
+
+    seconds: float
+    why: str = ""
+    warning: str = ""
+
+
+def ttl(client: Client, release: Release, given_s: float | None, *, may_fetch: bool) -> Ttl:
+    """Choose the TTL by how long tokens live, or (`given_s`) hold a person's own against that."""
+    seen = lifetime(client, release, may_fetch=may_fetch)
+    fits_s = release.ttl_s(seen.seconds)
+    if given_s is None:
+        return Ttl(fits_s, f"ttl {span(fits_s)}: {seen.why}")
+    if seen.seconds is None or release.holds(given_s, seen.seconds):
+        return Ttl(given_s)
+    kept = "ones that have expired" if given_s > seen.seconds else "ones that are about to expire"
+    warning = f"{seen.why}, so with --ttl {span(given_s)} Claude Code keeps using {kept}; --ttl {fits_s:g}s fits"
+    if not release.holds(fits_s, seen.seconds):
+        warning += f', with min_validity = "{int(YOUNG * seen.seconds)}s" in [credentials.{release.credential.name}]'
+    return Ttl(given_s, warning=warning)
 
 
 def tell(client: Client, name: str, *, is_new: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ import click
 from broker import audience, background, durations, paths
 from broker.cli import setup_check as checking
 from broker.cli.arguments import CREDENTIAL, examples
-from broker.cli.output import printable, span
+from broker.cli.output import printable
 from broker.client import Client
 from broker.errors import BadRequest, BrokerError, ConfigError
 from broker.integrations import installed_helper
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 
 _PROVIDERS: Final = {"anthropic": "", "bedrock": "aws", "vertex": "gcp", "litellm": ""}
 """Each provider, and the source it comes with where this version has that not yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Remarks:
+    """Lines about the choices that were made for a person, and about those that they made; empty ones are none."""
+
+    notes: list[str]
+    warnings: list[str]
 
 
 def _seconds(_ctx: click.Context, _param: click.Parameter, value: str) -> float | None:
@@ -88,8 +97,8 @@ def claude_code_command(
     client = Client(paths.socket_path())
     if undo:
         return _undo(scope, client, dry_run=dry_run)
-    plan, release, notes = _plan(scope, credential, _base_url(provider, base_url), ttl, client, dry_run=dry_run)
-    _show(scope, plan, release, notes)
+    plan, release, remarks = _plan(scope, credential, _base_url(provider, base_url), ttl, client, dry_run=dry_run)
+    _show(scope, plan, release, remarks)
     if dry_run:
         click.echo("nothing was changed (--dry-run)")
         return 0
@@ -119,7 +128,7 @@ def _base_url(provider: str, url: str | None) -> str | None:
 
 def _plan(
     scope: str, name: str | None, url: str | None, ttl_s: float | None, client: Client, *, dry_run: bool
-) -> tuple[Plan, Release, list[str]]:
+) -> tuple[Plan, Release, _Remarks]:
     from broker.integrations.claude_code import plan, release, telemetry  # noqa: PLC0415  # not for --help
     from broker.sources import TYPES  # noqa: PLC0415
 
@@ -128,30 +137,27 @@ def _plan(
         raise ConfigError([f"{helper} is missing; reinstall the package"])
     file = plan.find(scope, Path.cwd(), os.environ)
     found = release.find(paths.config_path(), TYPES, name, url)
-    notes = []
-    if ttl_s is None:
-        seen = checking.lifetime(client, found, may_fetch=not dry_run)
-        ttl_s = found.ttl_s(seen.seconds)
-        notes.append(f"ttl {span(ttl_s)}: {seen.why}")
-    wanted = {settings.HELPER: settings.command(helper, name), settings.TTL: str(round(ttl_s * 1000))}
+    ttl = checking.ttl(client, found, ttl_s, may_fetch=not dry_run)
+    remarks = _Remarks([ttl.why], [ttl.warning])
+    wanted = {settings.HELPER: settings.command(helper, name), settings.TTL: str(round(ttl.seconds * 1000))}
     if url is not None:
         wanted[settings.BASE_URL] = url
     if telemetry.is_wanted(file.text, url, os.environ):
         wanted[telemetry.SWITCH] = telemetry.ON
-        notes.append(f"{telemetry.SWITCH[-1]}={telemetry.ON}: {telemetry.REASON}")
-    return plan.make(file, wanted, found.plan, paths.state_dir()), found, notes
+        remarks.notes.append(f"{telemetry.SWITCH[-1]}={telemetry.ON}: {telemetry.REASON}")
+    return plan.make(file, wanted, found.plan, paths.state_dir()), found, remarks
 
 
-def _show(scope: str, plan: Plan, release: Release, notes: list[str]) -> None:
+def _show(scope: str, plan: Plan, release: Release, remarks: _Remarks) -> None:
     from broker.integrations.claude_code import advice  # noqa: PLC0415  # not for --help
 
     if plan.changes_nothing:
         click.echo(f"{plan.file.path}: set up already")
     for line in plan.shown.splitlines():
         click.echo(printable(line.expandtabs(4)))
-    for note in notes:
+    for note in filter(None, remarks.notes):
         click.echo(note)
-    for warning in advice.warnings(scope, plan, release, Path.cwd(), os.environ):
+    for warning in filter(None, (*remarks.warnings, *advice.warnings(scope, plan, release, Path.cwd(), os.environ))):
         click.echo(f"broker: warning: {printable(warning)}", err=True)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import pytest
 
-from broker import background
+from broker import background, durations
 from broker.cli import setup_check
 from broker.integrations import installed_helper, textfile
 from broker.integrations.claude_code import record, settings, telemetry
@@ -655,6 +655,38 @@ def test_a_lifetime_not_seen_yet_has_a_token_fetched(setup: Setup, file: Path, c
     assert said.err == "broker: warning: work gives no token yet: work: no such file\n"
     assert setup("--credential work --ttl 90s").code == 0
     assert ttl_ms(file) == "90000"
+
+
+@pytest.mark.parametrize(
+    ("ttl", "said"),
+    [
+        ("30m", ""),
+        ("44m", ""),
+        ("45m", "tokens of work live 1h, so with --ttl 45m Claude Code keeps using ones that are about to expire"),
+        ("2h", "tokens of work live 1h, so with --ttl 2h Claude Code keeps using ones that have expired"),
+    ],
+)
+def test_a_ttl_that_no_token_holds_is_set_with_a_warning(
+    setup: Setup, file: Path, control: Script, *, ttl: str, said: str
+) -> None:
+    """A person's word counts; the line names the TTL that fits, as it can be typed."""
+    err = setup(f"--credential work --ttl {ttl}").err
+    assert err == (f"broker: warning: {said}; --ttl 1800s fits\n" if said else "")
+    assert ttl_ms(file) == str(round(durations.parse(ttl) * 1000))
+    assert setup("--credential work --ttl 1800s").err == ""
+
+
+def test_a_lifetime_that_holds_hardly_any_ttl_wants_less_slack(setup: Setup, control: Script) -> None:
+    """By the config's line that mends it."""
+    control.credentials = [credential_status("work", lifetime_s=60)]
+    err = setup("--credential work --ttl 5m").err
+    assert err.endswith('; --ttl 2s fits, with min_validity = "15s" in [credentials.work]\n')
+
+
+def test_a_ttl_for_a_key_without_expiry_may_be_any(setup: Setup, control: Script) -> None:
+    """Nothing is known against it, nor where no token was seen."""
+    control.credentials = [credential_status("work", lifetime_s=None)]
+    assert setup("--credential work --ttl 24h").err == ""
 
 
 def test_a_daemon_that_cannot_be_told_is_a_warning(

@@ -48,6 +48,10 @@ class Release:
         """The base URLs that the credential may go to."""
         return _audience(self.credential)
 
+    def holds(self, ttl_s: float, lifetime_s: float) -> bool:
+        """Whether tokens of this lifetime can be kept that long: the same that `status` warns of where they cannot."""
+        return ttl_s + self.credential.timing.min_validity_s <= (1 - YOUNG) * lifetime_s
+
     def ttl_s(self, lifetime_s: float | None) -> float:
         """Choose the TTL for tokens of this lifetime: half of it, or less where that leaves no room to renew."""
         if lifetime_s is None:
