@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import keyring
 import pytest
 
+from broker import os_keyring
 from broker.config import Config, parse
 from broker.errors import ConfigError, PermanentFetchError, TransientFetchError
 from broker.secret import Secret
@@ -17,6 +17,7 @@ from broker.sources.interface import NoSettings, SourceType, Variants
 from broker.sources.references import Reference
 from tests.contracts.source_contract import OTHER, VALUE
 from tests.fakes.context import FakeContext
+from tests.fakes.keyring import FakeKeyring
 
 PATH = Path("/fake/config.toml")
 
@@ -200,8 +201,9 @@ async def test_every_kind_is_read_from_its_place(tmp_path: Path, monkeypatch: py
     path.write_text('{"a": {"b": "fake-file"}}')
     path.chmod(0o600)
     monkeypatch.setenv("FAKE_VARIABLE", "fake-env")
-    entries = {("a/b", "me"): "fake-keyring"}
-    monkeypatch.setattr(keyring, "get_password", lambda service, username: entries.get((service, username)))
+    keyring = FakeKeyring()
+    keyring.entries["a/b", "me"] = "fake-keyring"
+    monkeypatch.setattr(os_keyring, "ask", keyring.ask)
     context = FakeContext()
     context.secrets.records["one"] = Secret("fake-local")
     context.tokens["other"] = Secret("fake-credential")

@@ -89,7 +89,9 @@ def _refused(error: hvac_errors.VaultError, settings: VaultSourceSettings, what:
     line = f"{settings.server}: {what}: "
     failure: FetchError
     match error:
-        case _ if not isinstance(error.json, dict):
+        case hvac_errors.Forbidden() | hvac_errors.InvalidPath() | hvac_errors.InvalidRequest() if not isinstance(
+            error.json, dict
+        ):  # a proxy's or another program's page
             failure = _strange(settings, what)
         case hvac_errors.Forbidden():
             failure = Denied(f"{line}{said or 'permission denied'}")

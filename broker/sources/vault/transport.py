@@ -9,7 +9,6 @@ import ssl
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import certifi
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
@@ -95,7 +94,7 @@ def context(settings: VaultSourceSettings) -> ssl.SSLContext:
     """Make the TLS context. Raises `PermanentFetchError` where a file of the settings is no use."""
     made = ssl.create_default_context()
     if settings.ca_cert is None:
-        made.load_verify_locations(certifi.where())
+        made.load_verify_locations(requests.certs.where())
     else:
         made = _only(settings.ca_cert)
     if settings.client_cert is not None and settings.client_key is not None:
