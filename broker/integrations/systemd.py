@@ -85,6 +85,7 @@ def start() -> None:
 
     Raises `Unreachable` with systemd's own words, `ConfigError` where the daemon refused its config.
     """
+    _reopen()
     _act("start")
 
 
@@ -96,6 +97,7 @@ def stop() -> None:
 def restart() -> None:
     """Stop the service and start it anew; asks wait in the socket meanwhile. Raises as `start` does."""
     _forgive()
+    _reopen()
     _begin("restart", SERVICE)
 
 
@@ -170,6 +172,14 @@ def _act(verb: str) -> None:
     else:
         _control(verb, *units, timeout_s=_ACT_S)
         _forgive()
+
+
+def _reopen() -> None:
+    """Have the socket made anew where its file is gone: systemd goes on listening on what nobody can reach."""
+    socket = Path(_runtime_dir(os.environ)) / "broker" / "broker.sock"
+    if not socket.exists() and _property(SOCKET, "ActiveState") == "active":
+        _control("stop", SERVICE, timeout_s=_ACT_S)  # the socket of a service that runs cannot be opened
+        _control("restart", SOCKET, timeout_s=_ACT_S)
 
 
 def _begin(verb: str, *units: str) -> None:

@@ -94,6 +94,22 @@ def test_a_restart_leaves_the_socket_open(systemctl: Systemctl) -> None:
     assert told(calls) == ["restart broker.service"]
 
 
+@pytest.mark.parametrize("act", [systemd.start, systemd.restart])
+def test_a_socket_whose_file_is_gone_is_opened_anew(
+    systemctl: Systemctl, act: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Systemd would go on listening on what nobody can reach; where the file is there, nothing is interrupted."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    calls = systemctl('case "$*" in *LoadState*) echo LoadState=loaded;; *) echo ActiveState=active;; esac')
+    act()
+    assert told(calls)[:2] == ["stop broker.service", "restart broker.socket"]
+    calls.write_text("")
+    (tmp_path / "broker").mkdir()
+    (tmp_path / "broker" / "broker.sock").touch()
+    act()
+    assert "restart broker.socket" not in told(calls)
+
+
 def test_a_service_alone_is_enough(systemctl: Systemctl) -> None:
     """Without the socket unit only the service is started."""
     calls = systemctl('case "$*" in *broker.socket*) echo LoadState=not-found;; *) echo LoadState=loaded;; esac')
