@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.certs import where
 from requests.utils import get_environ_proxies
 
 from broker.errors import PermanentFetchError
@@ -94,7 +95,7 @@ def context(settings: VaultSourceSettings) -> ssl.SSLContext:
     """Make the TLS context. Raises `PermanentFetchError` where a file of the settings is no use."""
     made = ssl.create_default_context()
     if settings.ca_cert is None:
-        made.load_verify_locations(requests.certs.where())
+        made.load_verify_locations(where())
     else:
         made = _only(settings.ca_cert)
     if settings.client_cert is not None and settings.client_key is not None:
