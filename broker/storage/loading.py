@@ -22,6 +22,11 @@ Warnings = dict[str, str]
 
 NO_HOME: Final = f"there is no place for the key that would encrypt it, so nothing secret is stored; choose {CHOICES}"
 
+_OLDER: Final = "storage-older"
+_SET_ASIDE: Final = "storage-set-aside"
+HAPPENED: Final = frozenset({_OLDER, _SET_ASIDE})
+"""Warnings of what was done once; looking again does not find it any more."""
+
 SWITCHED_OFF: Final = f'nothing secret is stored, since persist is "off" under [daemon]; choose {CHOICES}'
 
 
@@ -145,7 +150,7 @@ class _Opening:
             raise _Stuck(
                 f"{self._path}: {unreadable}; it cannot be set aside ({error.strerror}), so nothing is stored"
             ) from None
-        code = "storage-older" if unreadable.reason is Reason.OLDER else "storage-set-aside"
+        code = _OLDER if unreadable.reason is Reason.OLDER else _SET_ASIDE
         self._warnings[code] = f"{self._path}: {unreadable}; set aside as {target.name}, and a new one begun"
 
     def _without_key(self, persist: str, why: Absent | Unreachable) -> Loaded:

@@ -17,7 +17,7 @@ from broker.secret import Secret
 from broker.storage import limits, threads
 from broker.storage.homes import AUTO, Homes
 from broker.storage.later import Later
-from broker.storage.loading import Loaded, load
+from broker.storage.loading import HAPPENED, Loaded, load
 
 if TYPE_CHECKING:  # at run time only where there is a key: it costs 8 MB
     from broker.storage.homes.interface import Mark
@@ -185,7 +185,8 @@ class EncryptedStore:
 
     def _take(self, loaded: Loaded) -> None:
         self._loaded = replace(loaded, records={})  # the ones in use are elsewhere; these would outlive them
-        self._warnings = dict(loaded.warnings)
+        before = {code: message for code, message in self._warnings.items() if code in HAPPENED}
+        self._warnings = before | loaded.warnings
         for message in loaded.warnings.values():
             log.warning("%s", message)
         if loaded.key is None:

@@ -126,6 +126,18 @@ async def test_a_file_that(damage: Damage, in_systemd: Shop) -> None:
     assert (again.names(""), again.warnings) == (["secret/two"], [])
 
 
+async def test_that_a_file_was_set_aside_is_said_also_after_a_lock_and_an_unlock(shop: Shop) -> None:
+    """With a passphrase nobody would ever read it else: who sees the warning has to unlock first."""
+    store = await shop.open()
+    await store.put("secret/one", ONE)
+    _has_a_flipped_bit(shop.file)
+    store = await shop.open()
+    for _ in range(2):
+        assert shop.set_aside()[0] in dict(store.warnings)["storage-set-aside"]
+        await store.lock()
+        await store.unlock(Secret(PASSPHRASE) if shop.persist == "passphrase" else None)
+
+
 @pytest.mark.parametrize("damage", [_is_cut, _has_a_flipped_bit, _was_changed_by_an_attacker])
 async def test_damage_costs_no_home_its_next_file(damage: Damage, shop: Shop) -> None:
     """The new file works as the old one did: same home, no alarm at the next start."""
