@@ -38,6 +38,14 @@ def helper(line: str) -> Plant:
     return lambda patient: patient.settings(apiKeyHelper=line)
 
 
+def read_only_state(patient: Patient) -> None:
+    """Have the system say so: modes do not stop root, and a read-only file system cannot be made without it."""
+    writable = os.access
+    patient.patch.setattr(
+        "os.access", lambda path, mode: (path != patient.state or not mode & os.W_OK) and writable(path, mode)
+    )
+
+
 def config(text: str) -> Plant:
     """Write another config, which the daemon has read."""
 
@@ -383,6 +391,7 @@ FAULTS: dict[str, tuple[Plant, str, Severity]] = {
         WARNING,
     ),
     # files
+    "a state folder that cannot be written": (read_only_state, "state-read-only", ERROR),
     "others can enter the state folder": (mode(lambda patient: patient.state, 0o755), "state-unsafe", ERROR),
     "the state folder is a file": (
         without_daemon(state_is_a_file),

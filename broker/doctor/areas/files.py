@@ -40,6 +40,9 @@ def _state(scene: Scene) -> Iterator[Finding]:
         if found.st_mode & 0o077:
             what = f"{folder}: open to others (mode {stat.S_IMODE(found.st_mode):04o})"
             yield error("state-unsafe", what, "the daemon does not start", f"chmod 700 {_quoted(folder)}")
+        elif not os.access(folder, os.W_OK | os.X_OK):  # also where its file system is mounted read-only
+            mend = f"chmod 700 {_quoted(folder)}; or set BROKER_STATE_DIR to a folder that can be written"
+            yield error("state-read-only", f"{folder}: cannot be written", "the daemon does not start", mend)
         yield from _within(folder)
 
 
