@@ -147,6 +147,7 @@ def test_a_proxy_that_no_file_says_any_more_is_refused_and_one_of_the_users_is_n
     verdict = _judge(_user(**{URL: GOOD}), initial={}, live=proxy)
     assert isinstance(verdict, Refused)
     assert "start Claude Code anew" in verdict.reason
+    assert "set it in ~/.claude/settings.json" in verdict.reason, "a wrapper, or ~/.claude.json, may have said it"
     assert _judge(_user(**{URL: GOOD}, **proxy), initial={}, live=proxy) == Allowed((GOOD,))
     assert _judge(_user(**{URL: GOOD}), initial=dict(proxy), live=proxy) == Allowed((GOOD,))
     assert _judge(_user(**{URL: GOOD}), live=proxy) == Allowed((GOOD,)), "nobody knows what it was started with"

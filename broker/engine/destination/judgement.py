@@ -68,10 +68,9 @@ def _steering(file: SettingsFile, audience: Sequence[str]) -> Iterator[Refused]:
 
 
 def _vanished(name: str, title: str) -> Refused:
-    why = (
-        "that no settings file holds any more, so it came from a project's; end this session and start Claude Code anew"
-    )
-    return Refused(LIVE, name, f"{LIVE} has {shown(name)}, {title} variable {why}")
+    why = "that it was not started with and no settings file holds (any more?), so it may be a project's"
+    mend = "if it is yours, set it in ~/.claude/settings.json or in your shell; then start Claude Code anew"
+    return Refused(LIVE, name, f"{LIVE} has {shown(name)}, {title} variable {why}; {mend}")
 
 
 def _outside(destination: Destination) -> Refused:
