@@ -209,6 +209,20 @@ async def test_a_new_ticket_is_for_the_next_time(vault: FakeVault) -> None:
     await place.source.close()
 
 
+@pytest.mark.parametrize("token", [None, "", 7, "fake\r\nX-Injected: 1"])
+async def test_a_sign_in_without_a_token_is_told(place: Place, token: object) -> None:
+    """Where a second factor is asked for the answer has none; nothing is made up, and nothing injected."""
+    place.vault.answer = lambda _method, path: (200, {"auth": {"client_token": token}}) if path == LOGIN else None
+    assert "the sign-in gave no token" in str(await failure(place.fetcher("secret/claude")))
+
+
+@pytest.mark.parametrize("answer", [{}, {"auth": None}, {"auth": []}])
+async def test_an_answer_of_something_else_is_told(place: Place, answer: dict[str, object]) -> None:
+    """Whatever listens there."""
+    place.vault.answer = lambda _method, _path: (200, answer)
+    assert "is this a Vault or OpenBao?" in str(await failure(place.fetcher("secret/claude")))
+
+
 async def test_a_caller_that_leaves_takes_nobodys_login_away(place: Place) -> None:
     """The sign-in under way serves the next one."""
     place.vault.gate.clear()

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from broker.clock import SystemClock
 from broker.errors import FetchError, PermanentFetchError, TransientFetchError
-from broker.secret import Secret, scrub
+from broker.secret import Secret, flaw, scrub
 from broker.sources import references
 from broker.sources.blocking import Blocking
 from broker.sources.interface import Context
@@ -133,9 +133,13 @@ class Session:
             said = scrub(str(error), secrets.values())
             raise PermanentFetchError(f"{said}; check `auth` of the source and the secret it names") from None
         found = _part(answer, "auth", self.settings)
-        token = Secret(str(found.get("client_token")))
+        token = found.get("client_token")
+        if not isinstance(token, str) or flaw(token) is not None:
+            raise TransientFetchError(
+                f"{self.settings.server}: the sign-in gave no token; is another factor asked for?"
+            )
         return Login.made(
-            token,
+            Secret(token),
             began,
             seconds(found.get("lease_duration")),
             renewable=bool(found.get("renewable")),

@@ -193,9 +193,12 @@ class VaultFetcher:
         return f"{self._settings.path}: there is no such secret{version}; see: bao kv list"
 
     def _denied(self, denied: FetchError, login: Login) -> PermanentFetchError:
-        path = reading.api_path(self._settings, self._source.known_mount(self._settings.path))
+        mount = self._source.known_mount(self._settings.path)
+        path = reading.api_path(self._settings, mount)
         capability = "read" if self._settings.data is None else "update"
         hint = f'ask for a policy with: path "{path}" {{ capabilities = ["{capability}"] }}'
+        if mount is None and self._settings.data is None:
+            hint += ", or mend path: no engine is to be seen there"
         if not login.known:
             hint = f"the token is expired or revoked, or {hint}"
         return PermanentFetchError(f"{denied}; {hint}")

@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.certs import where
-from requests.utils import get_environ_proxies
+from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 
 from broker.errors import PermanentFetchError
 from broker.sources.vault.settings import VaultSourceSettings
 
 ANSWER_MAX: Final = 4 * 1024 * 1024
-_POOL: Final = 16
+_POOL: Final = 64
+"""Connections kept: below what many credentials use at once the library would warn in the log."""
 _REDIRECTS_MAX: Final = 3
 
 
@@ -43,6 +43,7 @@ class Transport(requests.Session):
         # Else a proxy of the environment reads plain http, and a netrc's password goes out with every call.
         self.trust_env = False
         self.max_redirects = _REDIRECTS_MAX
+        self.mount("http://", HTTPAdapter(pool_maxsize=_POOL))
         if settings.server.startswith("https:"):
             self.proxies = get_environ_proxies(settings.server)
             self.mount("https://", _OurTLS(settings))
@@ -80,7 +81,7 @@ class _OurTLS(HTTPAdapter):
     def __init__(self, settings: VaultSourceSettings) -> None:
         self._context = context(settings)
         self._name = settings.tls_server_name
-        super().__init__(pool_connections=2, pool_maxsize=_POOL)
+        super().__init__(pool_maxsize=_POOL)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # the library's signature
         """Use our context."""
@@ -95,7 +96,7 @@ def context(settings: VaultSourceSettings) -> ssl.SSLContext:
     """Make the TLS context. Raises `PermanentFetchError` where a file of the settings is no use."""
     made = ssl.create_default_context()
     if settings.ca_cert is None:
-        made.load_verify_locations(where())
+        made.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
     else:
         made = _only(settings.ca_cert)
     if settings.client_cert is not None and settings.client_key is not None:
