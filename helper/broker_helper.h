@@ -33,7 +33,7 @@ struct answer {
     size_t length;
 };
 
-/* report.c: one line on stderr, printable ASCII only. */
+/* report.c: one line on stderr, printable characters only. */
 _Noreturn void fail(int exit_code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -1,6 +1,6 @@
 """What the caller of broker-helper decides, and how the helper ends: settings, deadline, one line on stderr.
 
-The twin of settings.c, deadline.c and report.c. All times are in ms.
+The twin of settings.c and deadline.c. All times are in ms.
 """
 
 import _stat
@@ -32,7 +32,7 @@ MS_MAX = 1_000_000_000_000  # larger numbers count as this, some 30 years
 MS_DIGITS = 13
 TTL_DEFAULT_MS = 300_000  # Claude Code's own
 TIMEOUT_DEFAULT_MS = 9_000  # Claude Code complains at 10 s
-LINE_MAX = 1023
+LINE_MAX = 1022
 
 LINUX = sys.platform == "linux"
 SOCKET_MAX = 108 if LINUX else 104
@@ -68,10 +68,12 @@ class Settings:
 
 
 def warn(message: str) -> None:
-    """Write one line on stderr; only printable ASCII, so that no terminal escape of a path or the daemon gets through."""
-    line = "".join(c if " " <= c <= "~" else "?" for c in "broker-helper: " + message)[:LINE_MAX]
+    """Write one line on stderr. `message`: one character a byte, see `show`."""
+    from broker_report import printable  # noqa: PLC0415  # the common case does without
+
+    raw = f"broker-helper: {message}".encode("latin-1", "replace")[:LINE_MAX]
     try:
-        posix.write(STDERR, line.encode() + b"\n")
+        posix.write(STDERR, printable(raw) + b"\n")
     except OSError:
         return  # nobody left to tell
 

@@ -129,12 +129,14 @@ def test_a_refusal_gives_the_daemons_reason_and_its_exit_code(place: Place, stat
     ("reason", "shown"),
     [
         (b"\x1b[2Jgone\x07\xff", "?[2Jgone??"),
+        ("Schlüssel für Größe läuft ab: 鍵 🔑".encode(), "Schlüssel für Größe läuft ab: 鍵 🔑"),
         (b"x" * 60_000, "x" * 500),
+        (b"x" * 499 + "é".encode(), "x" * 499 + "?"),
         (b"%s%n%d", "%s%n%d"),
         (b"", "the daemon answered 503 without a reason; see: broker status"),
         (b"\r\nx", "the daemon answered 503 without a reason; see: broker status"),
     ],
-    ids=["escapes", "long", "format", "none", "empty first line"],
+    ids=["escapes", "UTF-8", "long", "cut within a character", "format", "none", "empty first line"],
 )
 def test_a_reason_is_shown_as_one_short_printable_line(place: Place, reason: bytes, shown: str) -> None:
     """No answer can write to the terminal more than text, nor flood it."""

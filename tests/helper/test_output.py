@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tests.helper.harness import TOKEN, WAIT_S, Place, finish, ok, serving, wait_until
+from tests.helper.harness import TOKEN, WAIT_S, Place, finish, ok, refusal, serving, wait_until
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
@@ -99,3 +99,43 @@ def test_no_core_dump_can_hold_the_token(place: Place) -> None:
     with serving(place.socket, look):
         assert place.run().code == 0
     assert limits == [(0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"\x7f\x1b[0m", "??[0m"),
+        ("\x9b2J".encode(), "??2J"),
+        (b"\x9b2J", "?2J"),
+        ("a\u202egnp\u2066\u200b".encode(), "a???gnp??????"),
+        ("\ufeff\u2028\u00ad".encode(), "????????"),
+        ("\U000e0041\U0010ffff".encode(), "????????"),
+        (b"\xc1\xa1", "??"),
+        (b"\xe0\x80\xaf\xf0\x80\x80\xaf", "???????"),
+        (b"\xed\xa0\x80", "???"),
+        (b"\xf4\x90\x80\x80\xf8\x88\x80\x80\x80", "?????????"),
+        (b"\xe9\x8d", "??"),
+        (b"\xe9\x8dA", "??A"),
+        ("~\u00a0\u07ff\u0800\ud7ff\ue000\U00010000\U000dffff".encode(),) * 2,
+    ],
+    ids=[
+        "ASCII controls",
+        "C1 control",
+        "C1 control as a byte",
+        "directions",
+        "hidden",
+        "tags and private planes",
+        "ASCII in two bytes",
+        "slash in more bytes",
+        "half a character",
+        "beyond Unicode",
+        "cut",
+        "cut short",
+        "the edges of what is shown",
+    ],
+)
+def test_only_what_shows_something_reaches_the_screen(place: Place, raw: bytes, shown: bytes | str) -> None:
+    """Whoever chose a name or a reason: it neither commands the terminal, nor turns the line round, nor hides in it."""
+    expected = shown.decode() if isinstance(shown, bytes) else shown
+    with serving(place.socket, refusal(503, raw)):
+        assert place.run().err == f"broker-helper: {expected}\n"
