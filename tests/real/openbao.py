@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -24,6 +25,14 @@ class OpenBao:
 
     env: dict[str, str]
     process: subprocess.Popen[str]
+    output: Path
+
+    @property
+    def unseal_key(self) -> str:
+        """What opens it again after `seal`."""
+        found = re.search(r"Unseal Key: (\S+)", self.output.read_text())
+        assert found is not None
+        return found[1]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the `bao` command."""
@@ -52,15 +61,17 @@ def openbao(home: Path, *, port: int | None = None, config: Path | None = None) 
     options = [f"-dev-root-token-id={ROOT_TOKEN}", f"-dev-listen-address={address}", "-dev-no-store-token"]
     if config is not None:
         options.append(f"-config={config}")
-    process = subprocess.Popen(
-        [str(BAO), "server", "-dev", *options],
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    server = OpenBao(env, process)
+    output = home / "bao.out"
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [str(BAO), "server", "-dev", *options],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+    server = OpenBao(env, process, output)
     try:
         wait_until(lambda: server.run("status").returncode == 0, "OpenBao is unsealed")
         yield server

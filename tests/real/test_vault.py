@@ -211,6 +211,9 @@ async def test_a_sealed_server_is_told_and_its_unsealing_too(own: Company) -> No
     error = await failure(fetcher)
     assert isinstance(error, TransientFetchError)
     assert "sealed" in str(error)
+    own.post("sys/unseal", key=own.server.unseal_key)
+    assert token_of(await fetcher.fetch()) == VALUE
+    assert own.logins() == 1
     await made.close()
 
 
@@ -330,6 +333,18 @@ def test_fifty_credentials_of_one_source_ask_for_one_login(own: Company, place: 
         answers = list(pool.map(lambda number: place.call("GET", f"/v1/token?credential=c{number}"), range(50)))
         assert answers == [(200, f"fake-token-{number}".encode()) for number in range(50)]
         assert own.logins() == 1
+
+
+@pytest.mark.usefixtures("claude_key")
+def test_locking_the_broker_gives_our_token_back(own: Company, place: Place) -> None:
+    """What a locked broker could still do at the server it should not; unlocking signs in anew."""
+    assert place.call("GET", "/v1/token?credential=work") == (200, b"fake-token-1")
+    assert own.logins() == 1
+    assert place.call("POST", "/v1/lock")[0] == 200
+    assert own.logins() == 0
+    assert place.call("POST", "/v1/unlock")[0] == 200
+    assert place.call("GET", "/v1/token?credential=work") == (200, b"fake-token-1")
+    assert own.logins() == 1
 
 
 PAUSE_S = 6.0
