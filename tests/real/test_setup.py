@@ -14,7 +14,7 @@ from tests import setup_claude_code
 from tests.real.claude import Answer, Claude
 from tests.real.conftest import Need, minting_config
 from tests.real.installed import BROKER, Daemon, Place, running
-from tests.real.process import DEADLINE_S
+from tests.real.process import DEADLINE_S, wait_until
 from tests.real.thief import Authority, Thief
 from tests.real.upstream import ANSWER, Upstream
 from tests.setup_claude_code import NEWER, OLDER, VERSIONS
@@ -137,9 +137,9 @@ def test_the_key_does_not_go_to_anthropic_with_the_telemetry(
         own = json.loads(settings_of(claude).read_text())
         del own["env"][SWITCH]
         settings_of(claude).write_text(json.dumps(own))
-        with seen.session() as session:
-            assert session.ask("say pong") == PONG
-            assert anthropic.has_it.wait(DEADLINE_S), "else this test shows nothing"
+        wait_until(
+            lambda: seen.ask("say pong") == PONG and anthropic.has_it.is_set(), "it leaks, else this test shows nothing"
+        )
 
 
 @pytest.mark.parametrize("scope", ["project", "local"])
