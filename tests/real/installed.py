@@ -116,7 +116,14 @@ def a_place() -> Iterator[Place]:
     try:
         yield Place(folder)
     finally:
+        wait_until(lambda: _remove(folder), f"{folder} is gone")
+
+
+def _remove(folder: Path) -> bool:
+    """Remove what is there; what still ends there (a keyring's daemon) may remove its own at the same time."""
+    with suppress(OSError):
         shutil.rmtree(folder)
+    return not folder.exists()
 
 
 @contextmanager
