@@ -25,6 +25,7 @@ from broker.platform.mounts import Mounts
 from broker.storage import pins
 
 _MANAGED: Final = "/Library/Application Support/ClaudeCode" if sys.platform == "darwin" else "/etc/claude-code"
+_SETTINGS: Final = "settings.json"
 _POINTER_MAX: Final = 4096 + 64
 """Bytes of git's pointer files, which hold one path."""
 _MANAGED_MAX: Final = 64
@@ -125,12 +126,14 @@ class _Eye:
 
     def settings(self, place: Place, allowed: Pins) -> tuple[SettingsFile, ...]:
         """Read all settings files, the ones of several that win last."""
-        users = [posixpath.join(home, "settings.json") for home in place.homes]
+        users = [posixpath.join(home, _SETTINGS) for home in place.homes if place.own in {None, home}]
+        # Another may have been picked by a project, whose word a person allowed: what it says there is a project's too.
+        picked = [posixpath.join(home, _SETTINGS) for home in place.homes if place.own not in {None, home}]
         own = _without_links(place.own)
         projects = dict.fromkeys(
             path for folder in place.folders for path in project_files(folder, self._repository(folder), own)
         )
-        found = [self._project(path, allowed) for path in projects]
+        found = [self._project(path, allowed) for path in dict.fromkeys((*projects, *picked))]
         found += [self._read(path, Scope.USER) for path in users if path not in projects]
         if place.flag is not None:
             found.append(self._read(place.flag, Scope.FLAG))
