@@ -287,6 +287,11 @@ FAULTS: dict[str, tuple[Plant, str, Severity]] = {
     "a stray key in the shell": (variable("ANTHROPIC_API_KEY", "fake-key-1"), "stray-key", ERROR),
     "a stray token in the settings": (user_env("ANTHROPIC_AUTH_TOKEN", "fake-key-1"), "stray-key", ERROR),
     "another provider": (variable("CLAUDE_CODE_USE_BEDROCK", "1"), "provider-wins", WARNING),
+    "a key that telemetry takes along": (
+        user_env("ANTHROPIC_BASE_URL", "https://llm.example"),
+        "telemetry-takes-key",
+        WARNING,
+    ),
     "a TTL too long": (user_env("CLAUDE_CODE_API_KEY_HELPER_TTL_MS", "3600000"), "ttl-too-long", WARNING),
     "a TTL too short": (user_env("CLAUDE_CODE_API_KEY_HELPER_TTL_MS", "1000"), "ttl-too-short", WARNING),
     "a TTL that is none": (variable("CLAUDE_CODE_API_KEY_HELPER_TTL_MS", "5m"), "ttl-malformed", WARNING),

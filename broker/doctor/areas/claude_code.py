@@ -14,8 +14,9 @@ from broker.doctor.scene import Scene
 from broker.engine.advice import YOUNG
 from broker.engine.destination import Scope
 from broker.engine.destination.endpoints import FIRST_PARTY, PROVIDERS
+from broker.integrations.claude_code import telemetry
 from broker.integrations.claude_code.release import TTL_DEFAULT_S, Release
-from broker.integrations.claude_code.settings import TTL_MIN_S
+from broker.integrations.claude_code.settings import BASE_URL, TTL_MIN_S
 
 _SETUP: Final = "broker setup claude-code"
 _STRONGER: Final = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY")
@@ -36,7 +37,13 @@ def check(scene: Scene) -> list[Finding]:
     """Look at what a Claude Code that would be started here would use."""
     claude = Claude(scene)
     helpers = claude.helpers()
-    found = [*_helper(scene, claude, helpers), *_stronger(claude), *_providers(claude), *_ttl(scene, claude)]
+    found = [
+        *_helper(scene, claude, helpers),
+        *_stronger(claude),
+        *_providers(claude),
+        *_telemetry(claude),
+        *_ttl(scene, claude),
+    ]
     return found or [fine("claude-code", f"{helpers[0].file} names our helper")]
 
 
@@ -123,6 +130,22 @@ def _providers(claude: Claude) -> Iterator[Finding]:
             "our helper is not asked",
             f"{mend}; or, behind a gateway that takes our key, set {skip}=1",
         )
+
+
+def _telemetry(claude: Claude) -> Iterator[Finding]:
+    base_url, switch = _text(claude.variable(BASE_URL[-1])), _text(claude.variable(telemetry.SWITCH[-1]))
+    if not telemetry.takes_key_elsewhere(base_url, switch):
+        return
+    yield warning(
+        "telemetry-takes-key",
+        f"{telemetry.SWITCH[-1]} is not set, and requests go to a base URL that is not Anthropic's",
+        telemetry.REASON,
+        f'{_SETUP}; or set it to "{telemetry.ON}" in the settings\' env',
+    )
+
+
+def _text(said: Said | None) -> str | None:
+    return None if said is None else said.text
 
 
 def _is_on(said: Said | None) -> bool:
