@@ -41,7 +41,10 @@ class Cap(NamedTuple):
 CAPS: Final = (
     Cap("a request's line", 8190, "", f"{HERE}::test_a_request_beyond_a_limit_is_refused"),
     Cap(
-        "a request's header", 20 * KIB, "broker.endpoints.server:HEADER_MAX", f"{HERE}::test_a_request_beyond_a_limit_is_refused"
+        "a request's header",
+        20 * KIB,
+        "broker.endpoints.server:HEADER_MAX",
+        f"{HERE}::test_a_request_beyond_a_limit_is_refused",
     ),
     Cap("headers of a request (number)", 128, "", f"{HERE}::test_a_request_beyond_a_limit_is_refused"),
     Cap(
