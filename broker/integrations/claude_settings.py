@@ -30,6 +30,7 @@ _POINTER_MAX: Final = 4096 + 64
 """Bytes of git's pointer files, which hold one path."""
 _MANAGED_MAX: Final = 64
 _TRIES: Final = 3
+_QUICK: Final = os.access in os.supports_follow_symlinks
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 _OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 """Opening must not wait: for the other end of a FIFO, say, that a project has put there."""
@@ -51,6 +52,8 @@ class Sight:
 
     def holds(self) -> bool:
         """Whether the same is there now."""
+        if self.mark is None and _QUICK:  # most are: no exception to raise for each, of several on every ask
+            return not _is_there(self.path, follow=self.follow)
         return _mark(self.path, follow=self.follow, whole=self.whole) == self.mark
 
 
@@ -274,6 +277,13 @@ def _read_unchanged(path: str, mark: Mark, *, follow: bool) -> bytes | str | Non
         return f"cannot be read: {error.strerror}"
     finally:
         os.close(descriptor)
+
+
+def _is_there(path: str, *, follow: bool) -> bool:
+    try:
+        return os.access(path, os.F_OK, follow_symlinks=follow)
+    except ValueError:  # a NUL in the path
+        return False
 
 
 def _mark(path: str, *, follow: bool, whole: bool) -> Mark:
