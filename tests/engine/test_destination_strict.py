@@ -53,7 +53,8 @@ def test_any_bytes_are_read_or_refused_in_words(content: bytes) -> None:
         pytest.param(b"{}\0", "not valid JSON", id="NUL behind"),
         pytest.param(b"// x\n{}", "not valid JSON", id="comment"),
         pytest.param(b'{"x": 1,}', "not valid JSON", id="trailing comma"),
-        pytest.param(b"", "not valid JSON", id="empty"),
+        pytest.param("\N{NO-BREAK SPACE}".encode(), "not valid JSON", id="a blank that is none of JSON's"),
+        pytest.param(b"\0", "not valid JSON", id="NUL alone"),
         pytest.param(b'{"x": ' + b"9" * 5000 + b"}", "a number of more than 64 digits", id="a huge number"),
         pytest.param(b'{"x": NaN}', "NaN, which JSON does not know", id="NaN"),
         pytest.param(b'{"x": -Infinity}', "-Infinity, which JSON does not know", id="-Infinity"),
@@ -69,6 +70,12 @@ def test_what_could_be_read_in_two_ways_is_refused(content: bytes, reason: str) 
     """The reason says what is wrong with it, in words that follow the file's name."""
     with pytest.raises(NotStrict, match=reason):
         parse(content)
+
+
+@pytest.mark.parametrize("content", [b"", b" ", b"\n", b" \t\r\n" * 100])
+def test_an_empty_file_sets_nothing(content: bytes) -> None:
+    """There is nothing in it to read in two ways."""
+    assert parse(content) == {}
 
 
 def test_nesting_up_to_the_bound_is_read() -> None:

@@ -24,6 +24,9 @@ project's file of a million values would hold up every other caller for 0.3 s, a
 DIGITS_MAX: Final = 64
 """Digits of a whole number; for thousands of them Python takes long, and JavaScript says Infinity."""
 
+_BLANKS: Final = " \t\r\n"
+"""JSON's own; not what else a language strips."""
+
 _TOO_DEEP: Final = f"is nested deeper than {DEPTH_MAX} levels"
 
 
@@ -43,6 +46,8 @@ def parse(content: bytes) -> Mapping[str, object]:
         raise NotStrict("is not UTF-8") from None
     if text.startswith("\N{BOM}"):
         raise NotStrict("begins with a byte-order mark")
+    if not text.strip(_BLANKS):
+        return {}  # it sets nothing, and no reader can find something in it; the real Claude Code agrees (the table)
     try:
         value = json.loads(text, object_pairs_hook=_unique, parse_int=_whole, parse_constant=_no_constant)
     except NotStrict:
