@@ -7,6 +7,7 @@ import gc
 import logging
 import math
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from broker.clock import Clock
@@ -26,6 +27,14 @@ _TRY_AGAIN_S: Final = 300.0
 """How often a store is tried again whose key could not be had: its keyring may have been unlocked meanwhile."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """An unlock under way."""
+
+    passphrase: Secret | None
+    task: asyncio.Task[None]
+
+
 class Safe:
     """The store and the keepers' tokens, open or locked together.
 
@@ -41,6 +50,8 @@ class Safe:
         self._publish = publish
         self._turn = asyncio.Lock()
         self._turns: set[asyncio.Task[None]] = set()
+        self._trying: _Try | None = None
+        self._locks = 0
         self._opening: asyncio.Task[None] | None = None
         self._reading = False
         self._tried_at = -math.inf
@@ -85,41 +96,65 @@ class Safe:
         self._sweep()
 
     async def lock(self, reason: str) -> None:
-        """Drop every secret from memory; until `unlock`, nothing is handed out."""
-        await self._to_the_end(self._lock(reason))
+        """Drop every secret from memory; until `unlock`, nothing is handed out.
+
+        An `unlock` under way is not waited for, and opens nothing any more.
+        """
+        self._locks += 1
+        trying, self._trying = self._trying, None
+        await self._to_the_end(self._lock(reason, even_if_locked=trying is not None))
 
     async def unlock(self, passphrase: Secret | None = None) -> None:
-        """Serve again, with what was kept. Raises `Locked`, `StorageError` where the key cannot be had."""
-        await self._to_the_end(self._unlock(passphrase))
+        """Serve again, with what was kept. Raises `Locked`, `StorageError` where the key cannot be had.
+
+        One is tried at a time, whoever leaves meanwhile: who comes with the same passphrase shares its outcome, with
+        another is refused at once. Trying one takes 0.3 s, and a queue of them would be tried to its end.
+        """
+        trying = self._trying
+        if trying is None:
+            trying = self._trying = _Try(passphrase, self._begin(self._unlock(passphrase, self._locks)))
+        elif trying.passphrase != passphrase:
+            raise Locked("another unlock is being tried; try again in a moment: broker unlock")
+        await asyncio.shield(trying.task)
 
     def check(self) -> None:
         """Raise `Locked` where a person must unlock first."""
         if self.locked:
             raise Locked("the broker is locked; run: broker unlock")
 
-    async def _lock(self, reason: str) -> None:
+    async def _lock(self, reason: str, *, even_if_locked: bool) -> None:
         async with self._turn:
-            if self.locked:
+            if self.locked and not even_if_locked:
                 return
             await self._opened()
-            self._shut(reason)
+            if not self.locked:
+                self._shut(reason)
             await self.store.lock()
             await self._entries.reopen()
             gc.collect()  # what refers to itself in a circle would stay until a collection came by itself
 
-    async def _unlock(self, passphrase: Secret | None) -> None:
-        async with self._turn:
-            await self._opened()
-            if self.store.locked or self.store.wants_passphrase:
+    async def _unlock(self, passphrase: Secret | None, locks: int) -> None:
+        try:
+            async with self._turn:  # a lock under way ends first; one that comes later need not wait
+                await self._opened()
+            if locks == self._locks and (self.store.locked or self.store.wants_passphrase):
                 await self.store.unlock(passphrase)
-            was_locked, self.locked = self.locked, False
-            for keeper in self._entries.keepers:
-                keeper.unlock()
-            self._take_up()
-            self.used()
-            if was_locked:
-                log.info("unlocked")
-                self._publish(Event("unlocked", None, self._clock.now().wall))
+            if locks != self._locks:
+                raise Locked("somebody locked the broker meanwhile; run: broker unlock")
+            self._serve_again()
+        finally:
+            if locks == self._locks:
+                self._trying = None
+
+    def _serve_again(self) -> None:
+        was_locked, self.locked = self.locked, False
+        for keeper in self._entries.keepers:
+            keeper.unlock()
+        self._take_up()
+        self.used()
+        if was_locked:
+            log.info("unlocked")
+            self._publish(Event("unlocked", None, self._clock.now().wall))
 
     @property
     def warnings(self) -> list[tuple[str, str]]:
@@ -173,10 +208,13 @@ class Safe:
 
     async def _to_the_end(self, turn: Coroutine[Any, Any, None]) -> None:
         """Run it to its end, also when whoever wanted it leaves: half locked is not locked."""
+        await asyncio.shield(self._begin(turn))
+
+    def _begin(self, turn: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(turn)
         self._turns.add(task)
         task.add_done_callback(self._ended)
-        await asyncio.shield(task)
+        return task
 
     def _ended(self, turn: asyncio.Task[None]) -> None:
         self._turns.discard(turn)

@@ -91,7 +91,7 @@ class EncryptedStore:
             self._loaded = Loaded(self.persist, locked=True, problem="locked; run: broker unlock")
         self._writer = None
         self._records = {}
-        self._unopened = {}
+        self._unopened = {name: None for name, value in self._unopened.items() if value is None}
         self._dirty = self._urgent = False
 
     async def unlock(self, passphrase: Secret | None = None) -> None:
@@ -204,8 +204,8 @@ class EncryptedStore:
         homes = Homes(self._folder, self._setting, _ASKED_S)
         locks, newest = self._locks, self._newest
         async with self._writing:
-            if self._writer is not None:
-                return
+            if self._writer is not None or locks != self._locks:
+                return  # nor try a passphrase that somebody's lock called off while it waited here
             loaded = await threads.run(lambda: load(self._folder, homes, passphrase, newest))
             if locks == self._locks:  # else somebody locked again meanwhile
                 self._take(loaded)

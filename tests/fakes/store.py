@@ -17,7 +17,7 @@ PASSPHRASE: Final = "fake-passphrase"  # a fake's
 class FakeStore:
     """`persist`: where its key pretends to live; "off" stores nothing, "passphrase" wants `PASSPHRASE` to unlock.
 
-    `opens_in_s`: how long the first `open` takes. `away`: its key's home does not answer. `chosen`: there is a
+    `opens_in_s`: how long the first `open` takes, `unlocks_in_s` each `unlock`. `away`: its key's home does not answer. `chosen`: there is a
     passphrase already.
     """
 
@@ -26,6 +26,8 @@ class FakeStore:
     warnings: list[tuple[str, str]] = field(default_factory=list)
     records: dict[str, Secret] = field(default_factory=dict)
     unlocks: int = 0
+    unlocks_in_s: float = 0.0
+    locks: int = 0
     closed: bool = False
     opens_in_s: float = 0.0
     away: bool = False
@@ -79,11 +81,16 @@ class FakeStore:
 
     async def lock(self) -> None:
         """Refuse from now on; without a home there is no file to be locked."""
+        self.locks += 1
         self.locked = self.persist != "off"
 
     async def unlock(self, passphrase: Secret | None = None) -> None:
-        """Serve again."""
+        """Serve again; a lock that comes meanwhile wins."""
         self.unlocks += 1
+        locks = self.locks
+        await asyncio.sleep(self.unlocks_in_s)
+        if locks != self.locks:
+            raise Locked("locked; run: broker unlock")
         if self.away:
             raise Locked("the keyring does not answer")
         if self.persist == "passphrase" and passphrase != Secret(PASSPHRASE):

@@ -189,13 +189,7 @@ async def test_a_passphrase_that_nobody_gave_yet_keeps_it_locked() -> None:
 @in_virtual_time
 async def test_who_leaves_before_a_wrong_passphrase_is_found_wrong_leaves_no_traceback() -> None:
     """Trying one takes half a second: a client that hangs up meanwhile is no bug for the log."""
-
-    class Slow(FakeStore):
-        async def unlock(self, passphrase: Secret | None = None) -> None:
-            await asyncio.sleep(0.5)
-            await super().unlock(passphrase)
-
-    world = World(store=Slow(persist="passphrase", locked=True))
+    world = World(store=FakeStore(persist="passphrase", locked=True, unlocks_in_s=0.5))
     world.broker.start()
     bugs: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: bugs.append(context))
@@ -207,6 +201,63 @@ async def test_who_leaves_before_a_wrong_passphrase_is_found_wrong_leaves_no_tra
     gc.collect()
     assert bugs == []
     assert states(world) == ["locked", "locked"]
+
+
+@in_virtual_time
+async def test_wrong_passphrases_do_not_queue() -> None:
+    """One is tried; whoever comes with another meanwhile is told at once, and may try after it."""
+    world = World(store=FakeStore(persist="passphrase", locked=True, unlocks_in_s=0.5))
+    world.broker.start()
+    await settle()
+    began = world.clock.now().mono
+    tries = [asyncio.create_task(world.broker.safe.unlock(Secret(f"fake-wrong-{at}"))) for at in range(30)]
+    done, _ = await asyncio.wait(tries[1:])
+    assert world.clock.now().mono - began < 0.1
+    assert {str(task.exception()) for task in done} == {
+        "another unlock is being tried; try again in a moment: broker unlock"
+    }
+    with pytest.raises(Locked, match="not the passphrase"):
+        await tries[0]
+    assert world.store.unlocks == 1
+    await world.broker.safe.unlock(Secret(PASSPHRASE))
+    assert not world.broker.safe.locked
+
+
+@in_virtual_time
+async def test_who_unlocks_with_the_same_passphrase_shares_the_try() -> None:
+    """Also when the one who came first has left."""
+    world = World(store=FakeStore(persist="passphrase", locked=True, unlocks_in_s=0.5))
+    world.broker.start()
+    tries = [asyncio.create_task(world.broker.safe.unlock(Secret(PASSPHRASE))) for _ in range(3)]
+    await settle()
+    tries[0].cancel()
+    await asyncio.gather(*tries[1:])
+    assert (world.store.unlocks, world.broker.safe.locked) == (1, False)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("from_the_start", [True, False])
+async def test_a_lock_waits_for_no_unlock_and_calls_it_off(from_the_start: bool) -> None:  # noqa: FBT001  # a case
+    """Locked before or not: whoever locks last has it locked, and can unlock again at once."""
+    store = FakeStore(persist="passphrase", locked=from_the_start, chosen=from_the_start, unlocks_in_s=30)
+    world = World(store=store)
+    world.broker.start()
+    await settle()
+    for wait_s in (0.0, 1.0):
+        unlocking = asyncio.create_task(world.broker.safe.unlock(Secret(PASSPHRASE)))
+        await asyncio.sleep(wait_s)
+        began = world.clock.now().mono
+        await world.broker.safe.lock("a test")
+        assert world.clock.now().mono - began < 0.1
+        with pytest.raises(Locked):
+            await unlocking
+        assert (store.locked, world.broker.safe.locked) == (True, True)
+    calling_off = asyncio.create_task(world.broker.safe.unlock(Secret("fake-wrong")))
+    await settle()
+    await world.broker.safe.lock("a test")
+    await world.broker.safe.unlock(Secret(PASSPHRASE))
+    assert (store.locked, world.broker.safe.locked) == (False, False)
+    await asyncio.wait({calling_off})
 
 
 @in_virtual_time

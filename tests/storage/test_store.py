@@ -13,9 +13,12 @@ import pytest
 
 from broker.errors import Locked, StorageError
 from broker.secret import Secret
-from broker.storage import disk, limits
+from broker.storage import disk, limits, loading
 from broker.storage import store as store_module
 from broker.storage.header import NAME_MAX, VALUE_MAX
+from broker.storage.homes import Homes
+from broker.storage.homes.interface import Mark
+from broker.storage.loading import Loaded
 from broker.storage.store import EncryptedStore
 from tests.fakes.keyring import FakeKeyring
 from tests.storage.conftest import PASSPHRASE, Shop
@@ -336,6 +339,7 @@ async def test_a_token_discarded_while_locked_does_not_come_back(shop: Shop) -> 
     await store.put("token/work", ONE)
     await store.lock()
     store.discard("token/work")
+    await store.lock()  # twice locked is locked once
     await store.unlock(Secret(PASSPHRASE))
     assert store.names("") == []
 
@@ -386,6 +390,29 @@ async def test_a_lock_during_an_unlock_wins(in_keyring: Shop, fake_keyring: Fake
     with pytest.raises(Locked):
         await unlocking
     assert store.locked
+
+
+async def test_an_unlock_that_was_called_off_while_it_waited_is_not_tried(
+    in_passphrase: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes a third of a second of a processor: a lock rids the daemon of those that wait."""
+    store = await in_passphrase.open()
+    await store.put("secret/one", ONE)
+    await store.lock()
+    tried: list[Secret | None] = []
+
+    def noting(folder: Path, homes: Homes, passphrase: Secret | None, newest: Mark | None) -> Loaded:
+        tried.append(passphrase)
+        return loading.load(folder, homes, passphrase, newest)
+
+    monkeypatch.setattr(store_module, "load", noting)
+    unlocking = [asyncio.create_task(store.unlock(Secret(f"fake-wrong-{at}"))) for at in range(3)]
+    await asyncio.sleep(0)
+    await store.lock()
+    for one in unlocking:
+        with pytest.raises(Locked):
+            await one
+    assert tried == [Secret("fake-wrong-0")]
 
 
 async def test_unlocking_what_is_open_changes_nothing(shop: Shop) -> None:
