@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import unicodedata
 from collections.abc import Iterable
 from typing import Final, NoReturn
 
@@ -13,6 +14,9 @@ FINGERPRINT_DIGITS: Final = 12
 
 _SCRUB_AT_LEAST: Final = 4
 """Shorter values are too common in ordinary text to be scrubbed from it."""
+
+_NOT_TEXT: Final = frozenset({"Cc", "Cs"})
+"""Unicode's categories of what no password holds: control characters, and halves of characters."""
 
 
 class Secret:
@@ -57,8 +61,9 @@ def scrub(text: str, secrets: Iterable[Secret]) -> str:
     """Replace every known secret in `text`: what a source says of its failure may quote what we sent it."""
     for secret in secrets:
         plain = secret.reveal()
-        if len(plain) >= _SCRUB_AT_LEAST:
-            text = text.replace(plain, "***")
+        for form in (plain, " ".join(plain.split())):  # as it is, and in a line whose blanks were made single ones
+            if len(form) >= _SCRUB_AT_LEAST:
+                text = text.replace(form, "***")
     return text
 
 
@@ -78,3 +83,14 @@ def flaw(text: str) -> str | None:
     if not text.isascii():
         return "has characters outside ASCII"
     return "has blanks, line ends or control characters in it"
+
+
+def flaw_of_text(text: str) -> str | None:
+    """Say why this is not even a password or the like, which need not be a key, without quoting it; None where it is."""
+    if not text:
+        return "is empty"
+    if any(unicodedata.category(char) in _NOT_TEXT for char in text):
+        return "has line ends or control characters in it"
+    if len(text.encode()) > MAX_LENGTH:
+        return f"is longer than {MAX_LENGTH} bytes"
+    return None

@@ -19,9 +19,9 @@ from broker.errors import (
     TransientFetchError,
 )
 from broker.model import NAME, TOKEN, Issued
-from broker.secret import Secret, flaw
+from broker.secret import Secret, flaw_of_text
 from broker.service.events import Who
-from broker.sources.interface import Secrets
+from broker.sources.interface import LoginRecord, Secrets
 from broker.storage.interface import SECRETS, Store
 
 T = TypeVar("T")
@@ -50,9 +50,9 @@ class StoredSecrets:
         return self._store.get(SECRETS + name)
 
     async def put(self, name: str, value: Secret, who: Who | None = None) -> None:
-        """Store one for good. Raises `BadRequest` for what could not be served, `Locked`, `StorageError`."""
+        """Store one for good. Raises `BadRequest` for what is no text, `Locked`, `StorageError`."""
         _check(name)
-        if (problem := flaw(value.reveal())) is not None:
+        if (problem := flaw_of_text(value.reveal())) is not None:
             raise BadRequest(f"secret {name}: the value {problem}; nothing was stored")
         await self._to_the_end(self._put(name, value, who))
 
@@ -117,11 +117,30 @@ async def _no_other(_credential: str) -> Issued:
 
 
 @dataclass(frozen=True, slots=True)
+class NoLogin:
+    """The `sources.interface.LoginRecord` where no daemon runs: nobody can tell whether somebody is signed in."""
+
+    command: str = "broker login SOURCE"
+
+    def get(self) -> Secret | None:
+        """Say so."""
+        raise TransientFetchError("the sign-in is known to a running daemon alone; run: broker start")
+
+    async def put(self, _value: Secret) -> bool:
+        """Keep nothing."""
+        return False
+
+    async def delete(self) -> None:
+        """Nothing is kept."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lending:
-    """The `sources.interface.Context` that sources are opened with. `ask`: gives the token of a credential."""
+    """The `sources.interface.Context` that a source is opened with. `ask`: gives the token of a credential."""
 
     secrets: Secrets
     ask: Callable[[str], Awaitable[Issued]] = _no_other
+    login: LoginRecord = NoLogin()
 
     async def token(self, credential: str) -> Secret:
         """Return the token of another credential."""

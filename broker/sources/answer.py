@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from broker.errors import FetchError
 from broker.model import Issued, Kind
-from broker.secret import Secret, flaw
+from broker.secret import Secret, flaw, flaw_of_text
 from broker.sources import expiry
 
 Format = Literal["auto", "text", "json"]
@@ -40,11 +40,12 @@ class BadAnswer(FetchError):
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How to read it; the fields are dotted paths into a JSON object."""
+    """How to read it; the fields are dotted paths into a JSON object. `served`: see `token`."""
 
     format: Format = "auto"
     token_field: str | None = None
     expires_field: str | None = None
+    served: bool = True
 
 
 def read(raw: bytes, shape: Shape, now: float) -> Issued:
@@ -52,16 +53,22 @@ def read(raw: bytes, shape: Shape, now: float) -> Issued:
     text = decode(raw)
     fields_wanted = shape.token_field is not None or shape.expires_field is not None
     if shape.format == "text" or (shape.format == "auto" and not fields_wanted and not text.lstrip().startswith("{")):
-        return token(text, now)
+        return token(text, now, served=shape.served)
     answer = json_object(text)
     if shape.token_field is None and "AccessKeyId" in answer:
         return _aws_session(answer, now)
-    return token(_token_in(answer, shape.token_field), now, _expiry_in(answer, shape.expires_field, now))
+    expires_at = _expiry_in(answer, shape.expires_field, now)
+    return token(_token_in(answer, shape.token_field), now, expires_at, served=shape.served)
 
 
-def token(text: str, now: float, expires_at: float | None = None) -> Issued:
-    """Make the token a credential, if Claude Code would take it; a JWT's `exp` counts where nothing else says."""
-    _check("the token", text)
+def token(text: str, now: float, expires_at: float | None = None, *, served: bool = True) -> Issued:
+    """Make the token a credential, if Claude Code would take it; a JWT's `exp` counts where nothing else says.
+
+    Where it is not to be `served` but to sign in with, any text will do.
+    """
+    problem = flaw(text) if served else flaw_of_text(text)
+    if problem is not None:
+        raise BadAnswer(f"the {'token' if served else 'secret'} {problem}")
     return Issued.token(text, _still_ahead(expiry.of_jwt(text) if expires_at is None else expires_at, now))
 
 
@@ -110,11 +117,6 @@ def dig(answer: object, path: str) -> object:
 def is_path(path: str) -> bool:
     """Whether this can be a dotted path."""
     return all(path.split("."))
-
-
-def _check(what: str, text: str) -> None:
-    if (problem := flaw(text)) is not None:
-        raise BadAnswer(f"{what} {problem}")
 
 
 def _still_ahead(expires_at: float | None, now: float) -> float | None:
@@ -175,7 +177,8 @@ def _aws_session(answer: dict[str, Any], now: float) -> Issued:
     if answer.get("SessionToken") is not None:
         parts["session_token"] = text_at(answer, "SessionToken")
     for name, text in parts.items():
-        _check(name, text)
+        if (problem := flaw(text)) is not None:
+            raise BadAnswer(f"{name} {problem}")
     account = answer.get("AccountId")
     known_account = isinstance(account, str) and _ACCOUNT_ID.fullmatch(account)
     return Issued(

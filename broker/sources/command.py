@@ -88,10 +88,14 @@ class CommandSource:
 
 @dataclass(frozen=True, slots=True)
 class CommandFetcher:
-    """Runs the program at each fetch. Its failures count as transient: what it talks to may come back."""
+    """Runs the program at each fetch. Its failures count as transient: what it talks to may come back.
+
+    `served`: see `answer.token`.
+    """
 
     source: CommandSourceSettings
     settings: CommandSettings
+    served: bool = True
     _thread: Blocking = field(default_factory=lambda: Blocking("command"), compare=False)
     _inputs: Inputs = field(init=False, compare=False)
 
@@ -109,7 +113,8 @@ class CommandFetcher:
         finished = await self._thread.run(lambda: self._run(stop), stop=stop.set)
         if finished.returncode != 0:
             raise self._failure(finished)
-        shape = answer.Shape(self.settings.format, self.settings.token_field, self.settings.expires_field)
+        settings = self.settings
+        shape = answer.Shape(settings.format, settings.token_field, settings.expires_field, self.served)
         try:
             return answer.read(finished.stdout, shape, time.time())
         except answer.BadAnswer as bad:

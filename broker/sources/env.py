@@ -29,9 +29,13 @@ class EnvSettings:
 
 @dataclass(frozen=True, slots=True)
 class EnvFetcher:
-    """Reads the variable; the environment of a running process does not change, so failures are permanent."""
+    """Reads the variable; the environment of a running process does not change, so failures are permanent.
+
+    `served`: see `answer.token`.
+    """
 
     settings: EnvSettings
+    served: bool = True
     timeout_s: float = DEFAULT_TIMEOUT_S
 
     async def fetch(self) -> Issued:
@@ -42,7 +46,7 @@ class EnvFetcher:
             state = "not set" if text is None else "empty"
             raise PermanentFetchError(f"{name} is {state} in the daemon's environment; set it, then: broker restart")
         try:
-            return answer.token(text, time.time())
+            return answer.token(text, time.time(), served=self.served)
         except answer.BadAnswer as bad:
             raise PermanentFetchError(f"{name} in the daemon's environment: {bad}; then: broker restart") from None
 

@@ -39,9 +39,10 @@ class FileSettings:
 
 @dataclass(frozen=True, slots=True)
 class FileFetcher:
-    """Reads the file."""
+    """Reads the file. `served`: see `answer.token`."""
 
     settings: FileSettings
+    served: bool = True
     timeout_s: float = DEFAULT_TIMEOUT_S
     _thread: Blocking = field(default_factory=lambda: Blocking("file"), compare=False)
     _inputs: Inputs = field(init=False, compare=False)
@@ -53,7 +54,7 @@ class FileFetcher:
         """Read the file, in a thread: it may be on a file server that does not answer."""
         raw = await self._thread.run(self._content)
         try:
-            return answer.token(self._text(raw), time.time())
+            return answer.token(self._text(raw), time.time(), served=self.served)
         except answer.BadAnswer as bad:
             raise PermanentFetchError(f"{self.settings.path}: {bad}") from None
 

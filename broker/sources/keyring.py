@@ -30,9 +30,10 @@ class KeyringSettings:
 
 @dataclass(frozen=True, slots=True)
 class KeyringFetcher:
-    """Reads the entry, through a short-lived child process that a thread waits for."""
+    """Reads the entry, through a short-lived child process that a thread waits for. `served`: see `answer.token`."""
 
     settings: KeyringSettings
+    served: bool = True
     timeout_s: float = DEFAULT_TIMEOUT_S
     _thread: Blocking = field(default_factory=lambda: Blocking("keyring"), compare=False)
 
@@ -42,7 +43,7 @@ class KeyringFetcher:
         if text is None:
             raise PermanentFetchError(f"the keyring has no such entry; {self._how_to_store()}")
         try:
-            return answer.token(text.reveal(), time.time())
+            return answer.token(text.reveal(), time.time(), served=self.served)
         except answer.BadAnswer as bad:
             raise PermanentFetchError(f"keyring entry: {bad}; {self._how_to_store()}") from None
 

@@ -25,10 +25,11 @@ class LocalSettings:
 
 @dataclass(frozen=True, slots=True)
 class LocalFetcher:
-    """Reads the store's memory."""
+    """Reads the store's memory. `served`: see `answer.token`."""
 
     secrets: Secrets
     name: str
+    served: bool = True
     timeout_s: float = DEFAULT_TIMEOUT_S
 
     async def fetch(self) -> Issued:
@@ -38,7 +39,7 @@ class LocalFetcher:
         if secret is None:
             raise PermanentFetchError(f"no secret is stored as {self.name}; {how}")
         try:
-            return answer.token(secret.reveal(), time.time())
+            return answer.token(secret.reveal(), time.time(), served=self.served)
         except answer.BadAnswer as bad:
             raise PermanentFetchError(f"stored secret {self.name}: {bad}; {how}") from None
 

@@ -1,6 +1,7 @@
 """`{ file = "PATH" }` and its like: where a setting that is a secret lives (INTERFACES, "Config").
 
-Each is read by the source type of its name, with that type's checks and errors.
+Each is read by the source type of its name, with that type's checks and errors; but as it is not served, it need not
+be a key: a password may have blanks and umlauts.
 """
 
 from __future__ import annotations
@@ -89,13 +90,13 @@ def bind(reference: Reference, context: Context) -> Input:
         return _Token(context, reference.credential)
     match _settings(reference):
         case KeyringSettings() as settings:
-            return _Fetched(KeyringFetcher(settings))
+            return _Fetched(KeyringFetcher(settings, served=False))
         case EnvSettings() as settings:
-            return _Fetched(EnvFetcher(settings))
+            return _Fetched(EnvFetcher(settings, served=False))
         case FileSettings() as settings:
-            return _Fetched(FileFetcher(settings))
+            return _Fetched(FileFetcher(settings, served=False))
         case CommandSettings() as settings:
-            return _Fetched(CommandFetcher(CommandSourceSettings(), settings))
+            return _Fetched(CommandFetcher(CommandSourceSettings(), settings, served=False))
         case LocalSettings() as settings:
             return _Stored(context.secrets, str(settings.name))
 
@@ -128,7 +129,7 @@ class _Stored:
 
     async def resolve(self) -> Secret:
         self.last, self.resolved = None, True
-        self.last = _text(await LocalFetcher(self.secrets, self.name).fetch())
+        self.last = _text(await LocalFetcher(self.secrets, self.name, served=False).fetch())
         return self.last
 
     def changed(self) -> bool:

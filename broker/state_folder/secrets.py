@@ -28,7 +28,7 @@ class Stored:
         return self.state.either(self.state.client.secrets, work)
 
     def put(self, name: str, value: Secret) -> None:
-        """Store a secret for good. Raises `BadRequest` for one that could not be served."""
+        """Store a secret for good. Raises `BadRequest` for one that is no text."""
         client = self.state.client
         self.state.either(lambda: client.put_secret(name, value), lambda store: StoredSecrets(store).put(name, value))
 

@@ -65,11 +65,11 @@ async def test_a_change_of_a_secret_is_told_with_the_process_behind_it(face: Fac
 
 @pytest.mark.parametrize(
     ("name", "body"),
-    [("work", {"value": 1}), ("work", {}), ("work", {"value": "two words"}), ("a%20b", {"value": "fake-token-9"})],
+    [("work", {"value": 1}), ("work", {}), ("work", {"value": "two\nlines"}), ("a%20b", {"value": "fake-token-9"})],
 )
 async def test_what_cannot_be_stored_is_a_bad_request(face: Face, name: str, body: dict[str, object]) -> None:
     """And quotes nothing of it."""
     answer = await face.call("PUT", f"/v1/secrets/{name}", json.dumps(body).encode())
     assert (answer.status, answer.headers["X-Broker-Error"]) == (400, "bad-request")
-    assert b"two words" not in answer.body
+    assert b"two" not in answer.body
     assert face.broker.secrets.names() == []

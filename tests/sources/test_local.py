@@ -48,6 +48,17 @@ async def test_a_missing_secret_is_told_with_the_command_that_stores_it(harness:
     assert "run: broker secret set work" in str(error)
 
 
+@pytest.mark.parametrize("password", ["two words", "fäke"])
+async def test_a_stored_password_is_not_served_as_a_token(harness: _LocalHarness, password: str) -> None:
+    """Any text can be stored, to sign in with; Claude Code would not take it as a key."""
+    harness.give(password)
+    error = await failure(harness.fetcher())
+    assert isinstance(error, PermanentFetchError)
+    assert "stored secret work: the token has" in str(error)
+    assert "run: broker secret set work" in str(error)
+    assert password not in str(error)
+
+
 async def test_while_the_store_is_locked_it_can_be_tried_again(harness: _LocalHarness) -> None:
     """The keyring may come back by itself."""
     harness.context.secrets.locked = True

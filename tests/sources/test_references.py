@@ -215,6 +215,41 @@ async def test_every_kind_is_read_from_its_place(tmp_path: Path, monkeypatch: py
     assert await _resolved(Reference(credential="other"), context) == "fake-credential"
 
 
+@pytest.mark.parametrize("password", ["two  words", "fäke pässwörd", "密码", " fake ", "{fake", "x" * 16_384])
+async def test_what_is_only_to_sign_in_with_may_be_any_text(
+    password: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory's password has blanks and umlauts; a command tells one with a brace by its format alone."""
+    path = tmp_path / "secret"
+    path.touch(0o600)
+    path.write_text(f"{password}\n")
+    monkeypatch.setenv("FAKE_VARIABLE", password)
+    keyring = FakeKeyring()
+    keyring.entries["a", "me"] = password
+    monkeypatch.setattr(os_keyring, "ask", keyring.ask)
+    context = FakeContext()
+    context.secrets.records["one"] = Secret(password)
+    for reference in (
+        Reference(file=str(path)),
+        Reference(env="FAKE_VARIABLE"),
+        Reference(keyring="a/me"),
+        Reference(local="one"),
+        *([] if password.startswith("{") else [Reference(command=("/bin/echo", password))]),
+    ):
+        assert await _resolved(reference, context) == password
+
+
+@pytest.mark.parametrize("no_text", ["fake\ttab", "fake\nlines", "fake\x1b[0m", "x" * 16_385])
+async def test_what_is_no_text_is_told_without_it(no_text: str, tmp_path: Path) -> None:
+    """A wrong file, mostly."""
+    path = tmp_path / "secret"
+    path.touch(0o600)
+    path.write_text(no_text)
+    with pytest.raises(PermanentFetchError, match=r"the secret (has line ends|is longer)") as caught:
+        await _resolved(Reference(file=str(path)))
+    assert no_text not in str(caught.value)
+
+
 async def test_a_file_that_others_can_read_is_refused_as_a_source_would(tmp_path: Path) -> None:
     """The same checks, the same words, and the same way to allow it."""
     path = tmp_path / "secret"

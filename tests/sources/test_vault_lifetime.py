@@ -403,7 +403,7 @@ class _Sealable:
         self.sealed = False
         self.asked: list[str] = []
 
-    async def run(self, _thread: object, _call: object, _token: object, what: str) -> dict[str, Any]:
+    async def run(self, _thread: object, _call: object, _token: object, what: str, *_sent: object) -> dict[str, Any]:
         """Stand in for `Connection.run`."""
         self.asked.append(what)
         await asyncio.sleep(0.01)

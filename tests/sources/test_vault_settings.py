@@ -27,6 +27,7 @@ from broker.sources.vault.auth import (
     Ldap,
     Okta,
     Radius,
+    Token,
     TokenFile,
     UserPass,
 )
@@ -228,6 +229,33 @@ async def test_every_method_sends_what_the_server_wants(
     """By the API's documentation; those that tests/real has a server for are tried there too."""
     sent = await signed_in(auth, path)
     assert {name: value for name, value in sent.items() if name in body} == body
+
+
+async def test_a_password_with_blanks_and_umlauts_signs_in_and_is_never_repeated(vault: FakeVault) -> None:
+    """Neither a refusal nor a failure that quotes it gets through with it."""
+    password = "fäke  pass words"
+    vault.proof = {"password": password}
+    place = Place(vault, auth=Ldap("me", HERE))
+    place.context.secrets.records["secret"] = Secret(password)
+    assert token_of(await place.fetcher("secret/claude").fetch()) == VALUE
+    await place.source.close()
+    for status in (400, 500):
+        vault.answer = lambda _method, _path, status=status: (status, {"errors": [f"bad {password}"]})  # type: ignore[misc]  # bound now
+        error = await failure(place.fetcher("secret/claude"))
+        assert "bad ***;" in f"{error};"  # the end, or what follows
+        assert "pass" not in str(error)
+        await place.source.close()
+        place = Place(vault, auth=Ldap("me", HERE))
+        place.context.secrets.records["secret"] = Secret(password)
+
+
+async def test_what_is_no_token_is_sent_to_nobody(vault: FakeVault) -> None:
+    """A header takes no such text; the setting is named that led there."""
+    place = Place(vault, auth=Token(HERE))
+    place.context.secrets.records["secret"] = Secret("two words")
+    error = await failure(place.fetcher("secret/claude"))
+    assert "that `auth` names is no token: it has blanks" in str(error)
+    assert not vault.calls
 
 
 async def test_an_aws_identity_is_shown_by_a_signed_request(signed_in: SignedIn) -> None:

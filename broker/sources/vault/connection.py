@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from broker.errors import TransientFetchError
@@ -31,15 +31,24 @@ class Connection:
         self._transport: Transport | None = None
         self._guard = threading.Lock()
 
-    async def run(self, thread: Blocking, call: Callable[[Client], T], token: Secret | None, what: str) -> T:
+    async def run(
+        self,
+        thread: Blocking,
+        call: Callable[[Client], T],
+        token: Secret | None,
+        what: str,
+        sent: Sequence[Secret] = (),
+    ) -> T:
         """Run `call` in `thread`, with a client that carries `token`; `what` names it in errors.
+
+        What it sends that the server may quote in a refusal is `sent`.
 
         Raises `TransientFetchError`, `PermanentFetchError`, and of these what `vault.errors` has.
         """
         limit_s = self.settings.timeout
         try:
             async with asyncio.timeout(limit_s + 1):  # the call's own time-out says more, but counts each read anew
-                return await thread.run(lambda: self._called(call, token, what))
+                return await thread.run(lambda: self._called(call, token, what, sent))
         except TimeoutError:
             raise TransientFetchError(f"{self.settings.server}: {what}: not done within {limit_s:g} s") from None
 
@@ -48,7 +57,7 @@ class Connection:
         with self._guard:
             self._transport = None
 
-    def _called(self, call: Callable[[Client], T], token: Secret | None, what: str) -> T:
+    def _called(self, call: Callable[[Client], T], token: Secret | None, what: str, sent: Sequence[Secret]) -> T:
         import requests  # noqa: PLC0415  # late: only who uses Vault pays for hvac and requests
 
         from broker.sources.vault.errors import translated  # noqa: PLC0415  # see above
@@ -58,7 +67,7 @@ class Connection:
         except Exception as error:  # noqa: BLE001  # whatever the libraries raise
             if isinstance(error, requests.RequestException):
                 self.forget()
-            raise translated(error, self.settings, what) from None
+            raise translated(error, self.settings, what, sent) from None
 
     def _client(self, token: Secret | None) -> Client:
         import hvac  # noqa: PLC0415  # see `_called`

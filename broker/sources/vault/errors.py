@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import requests
 from hvac import exceptions as hvac_errors
 
 from broker.errors import FetchError, PermanentFetchError, TransientFetchError
+from broker.secret import Secret
 from broker.sources.complaint import last_line
 from broker.sources.vault.refusals import BadInput, Denied, NotFound
 from broker.sources.vault.settings import VaultSourceSettings
@@ -26,12 +27,12 @@ _UNLIKE_A_WORD: Final = re.compile(r"[^\s\"']*[^\s\"'A-Za-z,.:;()/_*-][^\s\"']*|
 """What may be part of a secret in the server's words: an engine's error may quote what it was configured with."""
 
 
-def translated(error: Exception, settings: VaultSourceSettings, what: str) -> FetchError:
-    """Say in our words why `what` failed."""
+def translated(error: Exception, settings: VaultSourceSettings, what: str, sent: Sequence[Secret] = ()) -> FetchError:
+    """Say in our words why `what` failed, without what was `sent`."""
     if isinstance(error, FetchError):
         return error
     if isinstance(error, hvac_errors.VaultError):
-        return _refused(error, settings, what)
+        return _refused(error, settings, what, sent)
     if isinstance(error, Busy):
         return TransientFetchError(
             f"{settings.server}: {what}: asked too often, or not ready (status {error.status})",
@@ -84,8 +85,10 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         todo += [found.__context__, found.__cause__, getattr(found, "reason", None), *found.args]
 
 
-def _refused(error: hvac_errors.VaultError, settings: VaultSourceSettings, what: str) -> FetchError:
-    said = _said(error)
+def _refused(
+    error: hvac_errors.VaultError, settings: VaultSourceSettings, what: str, sent: Sequence[Secret]
+) -> FetchError:
+    said = _said(error, sent)
     line = f"{settings.server}: {what}: "
     failure: FetchError
     match error:
@@ -112,7 +115,9 @@ def _refused(error: hvac_errors.VaultError, settings: VaultSourceSettings, what:
     return failure
 
 
-def _said(error: hvac_errors.VaultError) -> str:
+def _said(error: hvac_errors.VaultError, sent: Sequence[Secret]) -> str:
     texts = error.errors if isinstance(error.errors, list) else []
     whole = " ".join(" ".join(str(text).split()) for text in texts)
-    return _UNLIKE_A_WORD.sub("***", last_line(_ITEM.sub("", whole).encode(), b"", ()))
+    # Whole first, then by words: of a secret with blanks in it the second would leave what looks like a word.
+    line = last_line(_ITEM.sub("", whole).encode(), b"", [secret.reveal() for secret in sent])
+    return _UNLIKE_A_WORD.sub("***", line)

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from broker.clock import SystemClock
 from broker.errors import FetchError, PermanentFetchError, TransientFetchError
-from broker.secret import Secret, flaw, scrub
+from broker.secret import Secret, flaw
 from broker.sources import references
 from broker.sources.blocking import Blocking
 from broker.sources.interface import Context
@@ -121,17 +121,18 @@ class Session:
     async def _signed_in(self, secrets: Mapping[str, Secret]) -> Login:
         auth = self.settings.auth
         if isinstance(auth, Lent):
-            return await self._looked_up(secrets["token"])
+            return await self._looked_up(_checked(secrets["token"]))
         if isinstance(auth, AppRole) and auth.creation_path is not None:
-            secrets = {"secret_id": await self._unwrap(secrets["secret_id"], auth.creation_path)}
+            secrets = {"secret_id": await self._unwrap(_checked(secrets["secret_id"]), auth.creation_path)}
         plain = {name: secret.reveal() for name, secret in secrets.items()}
         method = f"sign in ({type(auth).__name__.lower()})"
         began = now()
         try:
-            answer = await self.connection.run(self._thread, lambda client: auth.sign_in(client, plain), None, method)
+            answer = await self.connection.run(
+                self._thread, lambda client: auth.sign_in(client, plain), None, method, list(secrets.values())
+            )
         except PermanentFetchError as error:
-            said = scrub(str(error), secrets.values())
-            raise PermanentFetchError(f"{said}; check `auth` of the source and the secret it names") from None
+            raise PermanentFetchError(f"{error}; check `auth` of the source and the secret it names") from None
         found = _part(answer, "auth", self.settings)
         token = found.get("client_token")
         if not isinstance(token, str) or flaw(token) is not None:
@@ -213,6 +214,13 @@ class Session:
 def now() -> float:
     """Tell the time on the suspend-proof clock."""
     return SystemClock().now().mono
+
+
+def _checked(token: Secret) -> Secret:
+    """A token goes into a header, where not every text may stand."""
+    if (problem := flaw(token.reveal())) is not None:
+        raise PermanentFetchError(f"the secret that `auth` names is no token: it {problem}")
+    return token
 
 
 def unwrapped(client: Client, token: Secret, creation_path: str) -> Secret:
