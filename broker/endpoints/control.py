@@ -10,6 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from broker.endpoints import surroundings
+from broker.endpoints.login import LoginCalls
 from broker.endpoints.middleware import BODY_MAX, CONNECTIONS, PEER, PLATFORM, STRANGER, guard, json_body
 from broker.endpoints.safe import SafeCalls
 from broker.errors import BadRequest
@@ -42,6 +43,7 @@ def create_app(broker: Broker, platform: Platform, describe: Callable[[], dict[s
     app.router.add_post("/v1/refresh", refresh)
     app.router.add_post("/v1/rejected", rejected)
     app.router.add_routes(SafeCalls(broker).routes())
+    app.router.add_routes(LoginCalls(broker).routes())
     app.router.add_get("/v1/events", events, allow_head=False)  # its answer has no end
     app.router.add_get("/metrics", metrics)
     app.router.add_get("/healthz", healthz)

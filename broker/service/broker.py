@@ -23,6 +23,7 @@ from broker.service.events import Bus, Event, Who
 from broker.service.guard import Guard
 from broker.service.journal import Journal, Record, who_is
 from broker.service.keeper import Keeper
+from broker.service.logins import KeptLogin, Logins
 from broker.service.safe import Safe
 from broker.service.secrets import Lending, LentSecrets, StoredSecrets
 from broker.storage.interface import Store
@@ -88,10 +89,11 @@ class Broker:
             clock=clock,
             publish=self.bus.publish,
             store=store,
-            context=Lending(LentSecrets(self.secrets), self._lend),
+            context=lambda source: Lending(LentSecrets(self.secrets), self._lend, KeptLogin(store, source)),
             boot=boot_id() if boot is None else boot,
         )
         self.safe = Safe(store, self._entries, clock=clock, publish=self.bus.publish)
+        self.logins = Logins(self._entries, self.safe, self._signed)
         self._entries.apply(config)
 
     # --- asking -------------------------------------------------------------------------------------------------
@@ -190,6 +192,9 @@ class Broker:
         for entry in self._entries.by_name.values():
             if entry.record == name:
                 entry.keeper.replaced()
+
+    def _signed(self, what: str, source: str, who: Who) -> None:
+        self.bus.publish(Event(what, None, self.clock.now().wall, reason=source, who=who))
 
     async def _admit(self, caller: Caller, entry: Entry) -> tuple[Session | None, Who]:
         """Ask the guard; return the session whose helper this certainly is, and who asks. Raises `Refused`."""

@@ -46,14 +46,21 @@ class Entries:
     """All credentials of one config, by name."""
 
     def __init__(
-        self, *, clock: Clock, publish: Callable[[Event], None], store: Store, context: Context, boot: str
+        self,
+        *,
+        clock: Clock,
+        publish: Callable[[Event], None],
+        store: Store,
+        context: Callable[[str], Context],
+        boot: str,
     ) -> None:
+        """Set up nothing yet. `context`: what to lend to the source of a name."""
         self._clock = clock
         self._publish = publish
         self._store = store
         self._context = context
         self._boot = boot
-        self._sources: dict[str, Opened] = {}
+        self.sources: dict[str, Opened] = {}
         self.by_name: dict[str, Entry] = {}
         self._farewells: dict[asyncio.Task[None], list[Keeper]] = {}
 
@@ -67,6 +74,10 @@ class Entries:
         """The keepers of earlier configs that still have somebody to answer."""
         return [keeper for keepers in self._farewells.values() for keeper in keepers]
 
+    def of_source(self, name: str) -> list[Entry]:
+        """Return the credentials that come from the source of this name."""
+        return [entry for entry in self.by_name.values() if entry.opened.config.name == name]
+
     def apply(self, config: Config) -> list[Keeper]:
         """Serve this config from now on, and return the new keepers.
 
@@ -78,8 +89,8 @@ class Entries:
         before = self.by_name
         kept = {name for name, entry in entries.items() if name in before and before[name].keeper is entry.keeper}
         dropped = [entry for name, entry in before.items() if name not in kept]
-        unused = [source for name, source in self._sources.items() if sources.get(name) is not source]
-        self.by_name, self._sources = entries, sources
+        unused = [source for name, source in self.sources.items() if sources.get(name) is not source]
+        self.by_name, self.sources = entries, sources
         for entry in dropped:
             entry.keeper.retire()
         for name in kept:
@@ -90,10 +101,10 @@ class Entries:
 
     async def reopen(self) -> None:
         """Close every source, whatever it knows, and set up others in their place."""
-        left = list(self._sources.values())
-        self._sources = {opened.config.name: self._open(opened.config) for opened in left}
+        left = list(self.sources.values())
+        self.sources = {opened.config.name: self._open(opened.config) for opened in left}
         for name, entry in self.by_name.items():
-            opened = self._sources[entry.config.source]
+            opened = self.sources[entry.config.source]
             entry.keeper.fetcher = opened.source.fetcher(entry.config.settings, name)
             self.by_name[name] = replace(entry, opened=opened)
         await asyncio.gather(_give_back(left), self._hurry())
@@ -102,14 +113,14 @@ class Entries:
         """Stop every fetch, and give back what sources borrowed."""
         await self._hurry()
         await asyncio.gather(*(keeper.close() for keeper in self.keepers))
-        await _give_back(self._sources.values())
+        await _give_back(self.sources.values())
 
     def _opened(self, wanted: SourceConfig) -> Opened:
-        before = self._sources.get(wanted.name)
+        before = self.sources.get(wanted.name)
         return before if before is not None and before.config == wanted else self._open(wanted)
 
     def _open(self, wanted: SourceConfig) -> Opened:
-        return Opened(wanted, wanted.type.open(wanted.settings, self._context))
+        return Opened(wanted, wanted.type.open(wanted.settings, self._context(wanted.name)))
 
     def _entry(self, wanted: CredentialConfig, opened: Opened) -> Entry:
         before = self.by_name.get(wanted.name)

@@ -16,7 +16,7 @@ from broker.secret import Secret
 from broker.service.entries import Entries
 from broker.service.events import Event
 from broker.service.keeper import Keeper
-from broker.storage.interface import TOKENS, Store
+from broker.storage.interface import LOGINS, TOKENS, Store
 
 log = logging.getLogger(__name__)
 
@@ -245,9 +245,12 @@ class Safe:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Keep no token of a credential that the config no longer names."""
+        """Keep nothing of a credential or source that the config no longer names."""
         if not self._readable:
             return
         for record in self.store.names(TOKENS):
             if record.removeprefix(TOKENS) not in self._entries.by_name:
+                self.store.discard(record)
+        for record in self.store.names(LOGINS):
+            if record.removeprefix(LOGINS) not in self._entries.sources:
                 self.store.discard(record)

@@ -59,6 +59,35 @@ class Source(Protocol):
         """Give back what was borrowed (leases, connections), best effort."""
 
 
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """Where a person signs in. `state` comes back with the answer, and tells it from anybody else's."""
+
+    url: str
+    state: str
+
+
+@runtime_checkable
+class Interactive(Protocol):
+    """A `Source` that a person can sign in to (`broker login`).
+
+    Every method raises `TransientFetchError` or `PermanentFetchError`.
+    """
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether this one's settings say so."""
+
+    async def begin_login(self, redirect_uri: str) -> Invitation:
+        """Ask where to send the browser, which comes back to `redirect_uri`, a page of the loopback."""
+
+    async def finish_login(self, state: str, code: str) -> bool:
+        """Take what the browser brought back; return whether the sign-in is kept when the daemon ends."""
+
+    async def logout(self) -> bool:
+        """Give the sign-in back and forget it; return whether there was one."""
+
+
 class Secrets(Protocol):
     """The records of `broker secret set`, by name. Every method raises `TransientFetchError` while they are locked."""
 
@@ -72,12 +101,33 @@ class Secrets(Protocol):
         """Remove a record for good; return whether there was one. Raises `TransientFetchError` as `put` does."""
 
 
+class LoginRecord(Protocol):
+    """What a source keeps of a person's sign-in; the source alone knows its form."""
+
+    @property
+    def command(self) -> str:
+        """What a person runs to sign in, for messages."""
+
+    def get(self) -> Secret | None:
+        """Return it; None where there is none. From memory, at once. Raises `TransientFetchError` while locked."""
+
+    async def put(self, value: Secret) -> bool:
+        """Store it for good; False where nothing can be stored now: then the source's own memory is all there is."""
+
+    async def delete(self) -> None:
+        """Remove it for good. Raises `TransientFetchError` where what is stored cannot be changed now."""
+
+
 class Context(Protocol):
-    """What the daemon lends to every source."""
+    """What the daemon lends to a source."""
 
     @property
     def secrets(self) -> Secrets:
         """What a person stored here."""
+
+    @property
+    def login(self) -> LoginRecord:
+        """What is kept of a person's sign-in to this source."""
 
     async def token(self, credential: str) -> Secret:
         """Return the token of another credential of the config, as fresh as any caller gets it.

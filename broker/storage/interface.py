@@ -13,6 +13,10 @@ TOKENS: Final = "token/"
 """Prefix of the records that are only a cache: a credential's last token, by the credential's name."""
 
 
+LOGINS: Final = "login/"
+"""Prefix of the records that `broker login` made: what a person's sign-in gave, by the source's name."""
+
+
 class Store(Protocol):
     """Named secret records, in memory while unlocked, and encrypted at rest where a key has a home.
 

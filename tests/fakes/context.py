@@ -36,11 +36,35 @@ class FakeSecrets:
 
 
 @dataclass
+class FakeLogin:
+    """What is kept of a sign-in; `stores`: whether anything can be."""
+
+    record: Secret | None = None
+    stores: bool = True
+    command: str = "broker login corp"
+
+    def get(self) -> Secret | None:
+        """Look it up."""
+        return self.record
+
+    async def put(self, value: Secret) -> bool:
+        """Store it, where that is possible."""
+        if self.stores:
+            self.record = value
+        return self.stores
+
+    async def delete(self) -> None:
+        """Remove it."""
+        self.record = None
+
+
+@dataclass
 class FakeContext:
     """A `Context`; `tokens` are the other credentials', by name."""
 
     secrets: FakeSecrets = field(default_factory=FakeSecrets)
     tokens: dict[str, Secret] = field(default_factory=dict)
+    login: FakeLogin = field(default_factory=FakeLogin)
 
     async def token(self, credential: str) -> Secret:
         """Look it up."""

@@ -8,14 +8,15 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 from broker.clock import SystemClock
-from broker.errors import FetchError, PermanentFetchError, TransientFetchError
+from broker.errors import FetchError, LoginRequired, PermanentFetchError, TransientFetchError
 from broker.secret import Secret, flaw
 from broker.sources import references
 from broker.sources.blocking import Blocking
 from broker.sources.interface import Context
-from broker.sources.vault.auth import AppRole, Lent
+from broker.sources.vault.auth import AppRole, Lent, Oidc
 from broker.sources.vault.connection import Client, Connection
 from broker.sources.vault.login import Login, seconds
+from broker.sources.vault.person import Person
 from broker.sources.vault.refusals import Denied
 from broker.sources.vault.settings import VaultSourceSettings
 
@@ -35,7 +36,9 @@ class Session:
     def __init__(self, settings: VaultSourceSettings, context: Context) -> None:
         self.settings = settings
         self.connection = Connection(settings)
-        self._inputs = {name: references.bind(place, context) for name, place in settings.auth.inputs.items()}
+        auth = settings.auth
+        self.person = Person(self.connection, auth, context.login) if isinstance(auth, Oidc) else None
+        self._inputs = {name: references.bind(place, context) for name, place in auth.inputs.items()}
         self._thread = Blocking("vault")
         self._login: Login | None = None
         self._left: list[Login] = []
@@ -92,6 +95,47 @@ class Session:
         await asyncio.gather(*(self._revoke(login) for login in mine), return_exceptions=True)
         self.connection.forget()
 
+    # --- by a person --------------------------------------------------------------------------------------------
+
+    async def signed_in(self, person: Person, state: str, code: str) -> bool:
+        """Use the sign-in that a person has made; return whether it is kept when the daemon ends."""
+        began = now()
+        login = self._made(await person.finish(state, code), began)
+        kept = await person.keep(login.token)
+        login.ours = not kept  # what is kept must outlive this run
+        if self._signing is not None:
+            await asyncio.wait({self._signing})  # else it would put the earlier login in place of this one
+        if self._login is not None:
+            self._login.ours = True  # nobody will use it again
+        self._failure = None
+        self._take(login)
+        return kept
+
+    async def signed_out(self, person: Person) -> bool:
+        """Forget the sign-in, then have the server forget it; return whether there was one.
+
+        Raises `TransientFetchError` where the server could not be told, or what is stored cannot be removed.
+        """
+        token = self._login.token if self._login is not None else None
+        if token is None:
+            try:
+                token = person.kept()
+            except LoginRequired:
+                return False
+        await person.forget()
+        if self._keeping is not None:
+            self._keeping.cancel()
+        self._login, self._failure = None, None
+        try:
+            await self.connection.run(
+                Blocking("vault"), lambda client: client.auth.token.revoke_self(), token, "revoke our token"
+            )
+        except PermanentFetchError:  # it was dead already
+            pass
+        except FetchError as error:
+            raise TransientFetchError(f"signed out here, but the token lives on until its end: {error}") from None
+        return True
+
     # --- signing in ---------------------------------------------------------------------------------------------
 
     @property
@@ -120,6 +164,8 @@ class Session:
 
     async def _signed_in(self, secrets: Mapping[str, Secret]) -> Login:
         auth = self.settings.auth
+        if self.person is not None:
+            return await self._resumed(self.person)
         if isinstance(auth, Lent):
             return await self._looked_up(_checked(secrets["token"]))
         if isinstance(auth, AppRole) and auth.creation_path is not None:
@@ -133,6 +179,9 @@ class Session:
             )
         except PermanentFetchError as error:
             raise PermanentFetchError(f"{error}; check `auth` of the source and the secret it names") from None
+        return self._made(answer, began)
+
+    def _made(self, answer: object, began: float) -> Login:
         found = _part(answer, "auth", self.settings)
         token = found.get("client_token")
         if not isinstance(token, str) or flaw(token) is not None:
@@ -147,6 +196,13 @@ class Session:
             ours=True,
             known=True,
         )
+
+    async def _resumed(self, person: Person) -> Login:
+        """Go on with the sign-in that is kept, if the server still knows it."""
+        login = await self._looked_up(person.kept())
+        if not login.known:
+            raise person.required("the sign-in has ended")
+        return login
 
     async def _looked_up(self, token: Secret) -> Login:
         """Ask how long a token that we were given lives; one that may not even ask is tried all the same."""
@@ -176,10 +232,13 @@ class Session:
         self._signing = None
         if signing.cancelled() or signing.exception() is not None:
             return
+        self._take(signing.result())
+
+    def _take(self, login: Login) -> None:
         # One that was refused may yet live (a policy was missing): it is revoked in the end too.
-        self._left = [login for login in (*self._left, self._login) if login is not None and login.ends_at > now()]
-        self._login = signing.result()
-        self._keep(self._login)
+        self._left = [left for left in (*self._left, self._login) if left is not None and left.ends_at > now()]
+        self._login = login
+        self._keep(login)
 
     # --- keeping it ---------------------------------------------------------------------------------------------
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 from broker.errors import FetchError, PermanentFetchError
 from broker.model import Issued
 from broker.sources.blocking import Blocking
-from broker.sources.interface import Context, Fetcher
+from broker.sources.interface import Context, Fetcher, Invitation
 from broker.sources.vault import reading
 from broker.sources.vault.connection import Client
 from broker.sources.vault.login import Login, seconds
+from broker.sources.vault.person import Person
 from broker.sources.vault.reading import Found, Lease, Mount
 from broker.sources.vault.refusals import BadInput, Denied, NotFound
 from broker.sources.vault.session import Session, now
@@ -39,6 +40,30 @@ class VaultSource:
         made = VaultFetcher(self, settings)
         self._fetchers.append(made)
         return made
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether a person signs in: `auth` is `oidc`."""
+        return self.session.person is not None
+
+    async def begin_login(self, redirect_uri: str) -> Invitation:
+        """Ask the server where the browser is to go."""
+        return await self._person.begin(redirect_uri)
+
+    async def finish_login(self, state: str, code: str) -> bool:
+        """Take what the browser brought back."""
+        return await self.session.signed_in(self._person, state, code)
+
+    async def logout(self) -> bool:
+        """Give leases and our token back, and forget the sign-in."""
+        await asyncio.gather(*(fetcher.give_back() for fetcher in self._fetchers), return_exceptions=True)
+        return await self.session.signed_out(self._person)
+
+    @property
+    def _person(self) -> Person:
+        if self.session.person is None:
+            raise PermanentFetchError("nobody signs in here: `auth` is another method than oidc")
+        return self.session.person
 
     async def close(self) -> None:
         """Give back leases and tokens."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from broker.sources.vault.auth.base import Auth, Lent
 from broker.sources.vault.auth.methods import AppRole, Cert, Jwt, Kubernetes, Ldap, Token, TokenFile, UserPass
+from broker.sources.vault.auth.oidc import Oidc
 from broker.sources.vault.auth.other import Aws, Azure, Gcp, GitHub, Okta, Radius
 
 METHODS: Final[Mapping[str, type[Auth]]] = {
@@ -18,6 +19,7 @@ METHODS: Final[Mapping[str, type[Auth]]] = {
     "jwt": Jwt,
     "kubernetes": Kubernetes,
     "cert": Cert,
+    "oidc": Oidc,
     "github": GitHub,
     "okta": Okta,
     "radius": Radius,
@@ -40,6 +42,7 @@ __all__ = [
     "Kubernetes",
     "Ldap",
     "Lent",
+    "Oidc",
     "Okta",
     "Radius",
     "Token",

@@ -1,0 +1,66 @@
+"""The control socket's calls about a person's sign-in: begin, finish, and out again; never the token it gives."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from aiohttp import web
+
+from broker.endpoints.middleware import PEER, json_body
+from broker.errors import BadRequest
+from broker.service.broker import Broker, Caller
+from broker.service.events import Who
+
+_TEXT_MAX: Final = 16 * 1024
+# The answer is as good as the sign-in itself: it goes to a page of this machine and nowhere else.
+_REDIRECT: Final = re.compile(r"http://(localhost|127\.0\.0\.1):[1-9][0-9]{0,4}/[a-z/]{0,100}", re.ASCII)
+
+
+class LoginCalls:
+    """The calls, for one broker."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+
+    def routes(self) -> list[web.RouteDef]:
+        """Name them."""
+        return [
+            web.post("/v1/login", self.begin),
+            web.post("/v1/login/finish", self.finish),
+            web.post("/v1/logout", self.logout),
+        ]
+
+    async def begin(self, request: web.Request) -> web.Response:
+        """`POST /v1/login`: where the browser is to go, and the `state` that its answer will carry."""
+        body = await json_body(request, frozenset({"source", "redirect_uri"}))
+        redirect_uri = _text(body, "redirect_uri")
+        if not _REDIRECT.fullmatch(redirect_uri):
+            raise BadRequest("redirect_uri: expected a page of this machine, such as http://localhost:8250/callback")
+        invitation = await self._broker.logins.begin(_text(body, "source"), redirect_uri)
+        return _private({"url": invitation.url, "state": invitation.state})
+
+    async def finish(self, request: web.Request) -> web.Response:
+        """`POST /v1/login/finish`: what the browser brought back; `kept`: whether it outlasts the daemon."""
+        body = await json_body(request, frozenset({"source", "state", "code"}))
+        source, state, code = (_text(body, name) for name in ("source", "state", "code"))
+        return _private({"kept": await self._broker.logins.finish(source, state, code, self._who(request))})
+
+    async def logout(self, request: web.Request) -> web.Response:
+        """`POST /v1/logout`: give it back; `signed_out`: whether there was anything."""
+        source = _text(await json_body(request, frozenset({"source"})), "source")
+        return _private({"signed_out": await self._broker.logins.logout(source, self._who(request))})
+
+    def _who(self, request: web.Request) -> Who:
+        return self._broker.who(Caller(request[PEER]))
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    value = body.get(name)
+    if not (isinstance(value, str) and 0 < len(value) <= _TEXT_MAX and value.isascii() and value.isprintable()):
+        raise BadRequest(f"{name}: expected printable text")
+    return value
+
+
+def _private(body: dict[str, Any]) -> web.Response:
+    return web.json_response(body, headers={"Cache-Control": "no-store"})
