@@ -97,6 +97,7 @@ HARMLESS: Final = (
     ),
     _project("permissions and hooks", {"permissions": {"allow": ["Bash(ls)"]}, "hooks": {}, "model": "{thief}"}, refused=False),
     _project("a base URL within the audience", _env(ANTHROPIC_BASE_URL="{good}"), refused=False, env={}),
+    _project("telemetry switched off", _env(CLAUDE_CODE_ENABLE_TELEMETRY="0"), refused=False),
     _project("an empty file", "", refused=False),
     _project("a file of blanks only", " \t\r\n\n", refused=False),
     _project("an empty file, and the user's base URL over the shell's", "", refused=False, env={"ANTHROPIC_BASE_URL": "{thief}"}, user=_SHELL),

@@ -62,6 +62,8 @@ def test_a_projects_own_variables_change_nothing(name: str) -> None:
         ("AWS_PROFILE", "work.dev", "a b"),
         ("NODE_OPTIONS", "--max-old-space-size=8192", "--max-old-space-size=8192 --require=./x.js"),
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1", "0"),
+        ("CLAUDE_CODE_ENABLE_TELEMETRY", "0", "1"),
+        ("CLAUDE_CODE_ENABLE_TELEMETRY", "false", "no, thanks"),
     ],
 )
 def test_some_are_harmless_by_their_value(name: str, harmless: str, steering: str) -> None:

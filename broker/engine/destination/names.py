@@ -57,6 +57,7 @@ _HARMLESS: Final = re.compile(
 )
 _HARMLESS_VALUES: Final = {
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": r"1|true",  # off sends the key to Anthropic whatever the base URL
+    "CLAUDE_CODE_ENABLE_TELEMETRY": r"0|false",  # on takes the key along, where the user's settings say how
     "AWS_REGION": r"[a-z0-9-]{1,40}",  # more could name another host: x@evil.example/
     "AWS_DEFAULT_REGION": r"[a-z0-9-]{1,40}",
     "AWS_PROFILE": r"[A-Za-z0-9_.-]{1,64}",  # a name in the user's own file
