@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -162,13 +163,15 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def fake_vault() -> Iterator[FakeVault]:
-    """Run one on a free port of the loopback until the block ends."""
+def fake_vault(tls: ssl.SSLContext | None = None) -> Iterator[FakeVault]:
+    """Run one on a free port of the loopback until the block ends, over `tls` if given."""
     vault = FakeVault()
     vault.gate.set()
     handler = type("Handler", (_Handler,), {"vault": vault})
     with _Server(("127.0.0.1", 0), handler) as server:
-        vault.address = f"http://127.0.0.1:{server.server_address[1]}"
+        vault.address = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:

@@ -290,7 +290,7 @@ async def test_nobody_there_is_told_by_address() -> None:
     """Nothing listens on port 1."""
     source = VaultSource(VaultSourceSettings("http://127.0.0.1:1", auth=AppRole("fake-role")), FakeContext())
     error = await failure(source.fetcher(VaultSettings("secret/claude"), "work"))
-    assert str(error) == "http://127.0.0.1:1: nothing listens there (connection refused)"
+    assert str(error).startswith("http://127.0.0.1:1: nothing listens there (connection refused); check `address`")
     assert isinstance(error, TransientFetchError)
 
 

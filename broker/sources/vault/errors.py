@@ -27,6 +27,9 @@ _UNLIKE_A_WORD: Final = re.compile(r"[^\s\"']*[^\s\"'A-Za-z,.:;()/_*-][^\s\"']*|
 """What may be part of a secret in the server's words: an engine's error may quote what it was configured with."""
 
 
+_WHETHER_THERE: Final = "check `address` of the source, the network (a VPN?), and whether the server runs"
+
+
 def translated(error: Exception, settings: VaultSourceSettings, what: str, sent: Sequence[Secret] = ()) -> FetchError:
     """Say in our words why `what` failed, without what was `sent`."""
     if isinstance(error, FetchError):
@@ -51,9 +54,9 @@ def _strange(settings: VaultSourceSettings, what: str) -> FetchError:
 
 def _unreached(error: requests.RequestException, settings: VaultSourceSettings) -> str:
     if isinstance(error, requests.Timeout):
-        return f"no answer within {settings.timeout:g} s (the source's timeout)"
+        return f"no answer within {settings.timeout:g} s (the source's timeout); {_WHETHER_THERE}"
     known = (_known(cause) for cause in _causes(error))
-    return next((words for words in known if words), f"cannot be reached ({type(error).__name__})")
+    return next((words for words in known if words), f"cannot be reached ({type(error).__name__}); {_WHETHER_THERE}")
 
 
 def _known(cause: BaseException) -> str:
@@ -61,13 +64,14 @@ def _known(cause: BaseException) -> str:
         case ssl.SSLCertVerificationError():
             return f"its certificate is not to be trusted ({cause.verify_message}); set ca_cert, or tls_server_name"
         case ssl.SSLError():
-            return f"TLS fails ({str(cause.reason or 'no reason given').lower().replace('_', ' ')})"
+            reason = str(cause.reason or "no reason given").lower().replace("_", " ")
+            return f"TLS fails ({reason}); check `address` of the source (http or https?)"
         case socket.gaierror():
-            return "its name is not known (DNS)"
+            return f"its name is not known (DNS); {_WHETHER_THERE}"
         case ConnectionRefusedError():
-            return "nothing listens there (connection refused)"
+            return f"nothing listens there (connection refused); {_WHETHER_THERE}"
         case OSError() if cause.strerror:
-            return f"cannot be reached ({cause.strerror})"
+            return f"cannot be reached ({cause.strerror}); {_WHETHER_THERE}"
     return ""
 
 
@@ -109,7 +113,8 @@ def _refused(
         case hvac_errors.RateLimitExceeded():
             failure = TransientFetchError(f"{line}asked too often (status 429)")
         case hvac_errors.VaultDown():
-            failure = TransientFetchError(f"{settings.server}: {said or 'not ready'} (status 503)")
+            mend = "; somebody with its keys has to unseal it" if "sealed" in said else ""
+            failure = TransientFetchError(f"{settings.server}: {said or 'not ready'} (status 503){mend}")
         case _:
             failure = TransientFetchError(f"{line}{said or 'the server fails'}")
     return failure
