@@ -267,8 +267,11 @@ def test_a_wrong_value_is_told_by_place_expectation_and_type(line: str, problem:
         ('default = "on"\n' + ONE, "default: no such credential; did you mean 'one'?; known are one"),
         ("default = 1\n" + ONE, "default: expected text, found an integer"),
         ("defaults = 1\n" + ONE, "defaults: unknown key; did you mean 'default'?"),
-        ("", "credentials: names no credential; add a table [credentials.NAME]"),
-        ("[credentials]\n", "credentials: names no credential; add a table [credentials.NAME]"),
+        ("", "credentials: names no credential; run: broker setup claude-code; or add a table [credentials.NAME]"),
+        (
+            "[credentials]\n",
+            "credentials: names no credential; run: broker setup claude-code; or add a table [credentials.NAME]",
+        ),
         ("credentials = 1", "credentials: expected a table, found an integer"),
         ("sources = []\n" + ONE, "sources: expected a table, found a list"),
         ("daemon = 1\n" + ONE, "daemon: expected a table, found an integer"),

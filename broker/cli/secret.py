@@ -9,7 +9,7 @@ from difflib import get_close_matches
 import click
 from click.shell_completion import CompletionItem
 
-from broker import paths
+from broker import config, paths
 from broker.cli import hidden
 from broker.cli.arguments import examples
 from broker.cli.output import warn
@@ -96,5 +96,8 @@ def _stored() -> Stored:
 
 def _passphrase(new: bool) -> Secret:  # noqa: FBT001  # what `Stored` gives
     if not sys.stdin.isatty():
-        raise Locked("the passphrase is needed, and stdin is for the value; run first: broker unlock")
+        first = "broker unlock"
+        if not config.names_credentials(paths.config_path()):  # no daemon starts then that could be unlocked
+            first = f"broker setup claude-code; then: {first}"
+        raise Locked(f"the passphrase is needed, and stdin is for the value; run first: {first}")
     return hidden.passphrase(new=new)

@@ -1,6 +1,15 @@
 """The config: TOML into frozen structs, with every error at once (INTERFACES, "Config")."""
 
-from broker.config.reader import parse, read, read_daemon
+from broker.config.reader import names_credentials, parse, read, read_daemon
 from broker.config.structs import Config, CredentialConfig, DaemonConfig, SourceConfig
 
-__all__ = ["Config", "CredentialConfig", "DaemonConfig", "SourceConfig", "parse", "read", "read_daemon"]
+__all__ = [
+    "Config",
+    "CredentialConfig",
+    "DaemonConfig",
+    "SourceConfig",
+    "names_credentials",
+    "parse",
+    "read",
+    "read_daemon",
+]

@@ -25,6 +25,7 @@ Types = Mapping[str, SourceType]
 
 _LATER_TYPES: Final = {"aws", "gcp", "oauth", "litellm", "pool", "anthropic"}
 _NOT_YET: Final = "not in this version"
+_NO_CREDENTIAL: Final = "names no credential; run: broker setup claude-code; or add a table [credentials.NAME]"
 
 _TEN_SECONDS: Final = Duration(10)
 _MINUTE: Final = Duration(60)
@@ -79,6 +80,11 @@ def read_daemon(path: Path, env: Mapping[str, str] = os.environ) -> DaemonConfig
     return _Parser(path, {}, env).only_daemon(load(read_text(path), path)) if os.path.lexists(path) else DaemonConfig()
 
 
+def names_credentials(path: Path) -> bool:
+    """Whether the config names any, right or wrong: without one no daemon starts. Raises `ConfigError`."""
+    return os.path.lexists(path) and load(read_text(path), path).get("credentials", {}) != {}
+
+
 def parse(text: str, path: Path, types: Types, env: Mapping[str, str] = os.environ) -> Config:
     """Check a config's text; `path` is for the messages. Raises `ConfigError` with every problem."""
     return _Parser(path, types, env).config(load(text, path))
@@ -101,7 +107,7 @@ class _Parser:
             self._reader.report(keys, problem)
         default = self._default(top, credentials_table)
         if top.get("credentials", {}) == {}:
-            self._reader.report(("credentials",), "names no credential; add a table [credentials.NAME]")
+            self._reader.report(("credentials",), _NO_CREDENTIAL)
         if "endpoints" in top:
             self._reader.report(("endpoints",), f"{_NOT_YET}; remove it")
         if self._reader.problems:

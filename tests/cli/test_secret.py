@@ -215,14 +215,18 @@ def test_a_passphrase_is_asked_for_twice_and_then_once(
     type_: Type, folder: Path, monkeypatch: pytest.MonkeyPatch, pipe: Pipe
 ) -> None:
     """A new one twice; from a pipe it cannot be asked for, and that is said."""
-    (folder / "config.toml").write_text('[daemon]\npersist = "passphrase"\n')
-    (folder / "config.toml").chmod(0o600)
-    pipe(b"fake-token-1")
-    said = type_("secret set work")
-    assert (said.code, said.err) == (
-        77,
-        "broker: the passphrase is needed, and stdin is for the value; run first: broker unlock\n",
-    )
+    config = folder / "config.toml"
+    config.touch(0o600)
+    alone = '[daemon]\npersist = "passphrase"\n'
+    for text, first in (
+        (alone, "broker setup claude-code; then: broker unlock"),  # which alone ends with: names no credential
+        (alone + "[credentials.work]\nsource = 'local'\n", "broker unlock"),
+    ):
+        config.write_text(text)
+        pipe(b"fake-token-1")
+        said = type_("secret set work")
+        wanted = f"broker: the passphrase is needed, and stdin is for the value; run first: {first}\n"
+        assert (said.code, said.err) == (77, wanted)
     asked: list[str] = []
 
     def typed(prompt: str) -> str:
