@@ -15,7 +15,7 @@ from typing import Final
 from tests.bench.figure import Figure, show
 from tests.bench.place import MissingProgram
 
-SUBJECTS: Final = ("helper", "storm", "throughput", "memory", "many", "startup", "guard", "vault")
+SUBJECTS: Final = ("helper", "storm", "throughput", "memory", "many", "startup", "guard", "vault", "vault-paused")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     for subject in arguments or SUBJECTS:
         print(f"measuring {subject} ...", file=sys.stderr)
         try:
-            found += import_module(f"tests.bench.{subject}").figures()
+            found += import_module(f"tests.bench.{subject.replace('-', '_')}").figures()
         except MissingProgram as missing:
             print(f"{subject}: {missing}", file=sys.stderr)
             return os.EX_UNAVAILABLE

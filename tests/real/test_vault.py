@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +32,7 @@ from tests.real.company import READ, ROLE_ID, SECRET_ID, Company, company, pocke
 from tests.real.conftest import Developer, Need
 from tests.real.installed import Place, running
 from tests.real.openbao import BAO
+from tests.real.paused import BRIEF_S, waits
 from tests.real.upstream import ANSWER, Upstream
 from tests.setup_claude_code import NEWER
 
@@ -348,6 +348,7 @@ def test_locking_the_broker_gives_our_token_back(own: Company, place: Place) -> 
 
 
 PAUSE_S = 6.0
+"""Short, for CI; `python -m tests.bench vault-paused` takes the time that was asked for."""
 
 
 @pytest.mark.slow
@@ -357,20 +358,6 @@ def test_a_paused_server_slows_nobody_who_has_a_key(own: Company, place: Place) 
         CONFIG.format(address=own.address, role_id=ROLE_ID, audience="http://127.0.0.1:1") + 'max_age = "1s"\n'
     )
     with running(place, env={"SECRET_ID": SECRET_ID}):
-        place.call("GET", "/v1/token?credential=work")
-        before = _waits(place, PAUSE_S)
-        own.pause()
-        paused = _waits(place, PAUSE_S)
-        own.resume()
+        before, paused = waits(own, place, PAUSE_S)
     assert statistics.median(paused) <= 1.5 * statistics.median(before)
-    assert statistics.quantiles(paused, n=20)[-1] < 0.5 + 0.1, "nobody waits longer than the brief wait"
-
-
-def _waits(place: Place, for_s: float) -> list[float]:
-    waits = []
-    end = time.monotonic() + for_s
-    while (began := time.monotonic()) < end:
-        assert place.call("GET", "/v1/token?credential=work") == (200, VALUE.encode())
-        waits.append(time.monotonic() - began)
-        time.sleep(0.02)
-    return waits
+    assert statistics.quantiles(paused, n=20)[-1] < BRIEF_S + 0.1, "nobody waits longer than the brief wait"
