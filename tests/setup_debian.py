@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Final
 
 PACKAGES: Final = {
@@ -22,6 +24,10 @@ PACKAGES: Final = {
 
 WITH_GCC: Final = "libc6-dev"
 """What gcc needs to link, and only recommends."""
+
+
+CREATE_CLUSTER: Final = Path("/etc/postgresql-common/createcluster.conf")
+_NONE: Final = "create_main_cluster = false"
 
 
 class MissingPart(Exception):
@@ -46,7 +52,32 @@ def can_install() -> bool:
 
 
 def install(packages: Iterable[str]) -> None:
-    """Install Debian packages without asking anything."""
+    """Install Debian packages without asking anything, and without a database server that nobody asked for."""
+    wanted = list(packages)
+    _apt_get("update")
+    if "postgresql" in wanted:
+        _install("postgresql-common")  # brings the file that says whether the rest makes a cluster
+    with no_cluster() if "postgresql" in wanted else nullcontext():
+        _install(*wanted)
+
+
+@contextmanager
+def no_cluster(settings: Path = CREATE_CLUSTER) -> Iterator[None]:
+    """Have PostgreSQL's packages make, and start, no cluster of their own meanwhile; the tests make theirs."""
+    before = settings.read_text()
+    settings.write_text(
+        f"{before}\n# for the moment of an installation, by the tests of claude-credential-broker\n{_NONE}\n"
+    )
+    try:
+        yield
+    finally:
+        settings.write_text(before)
+
+
+def _install(*packages: str) -> None:
+    _apt_get("install", "--yes", "--no-install-recommends", *packages)
+
+
+def _apt_get(*command: str) -> None:
     env = dict(os.environ) | {"DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["update"], ["install", "--yes", "--no-install-recommends", *packages]):
-        subprocess.run(["apt-get", "--quiet", *command], env=env, stdin=subprocess.DEVNULL, check=True)
+    subprocess.run(["apt-get", "--quiet", *command], env=env, stdin=subprocess.DEVNULL, check=True)

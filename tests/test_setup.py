@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests import __main__ as command
@@ -21,6 +23,24 @@ def test_missing_debian_packages_are_named_with_the_command() -> None:
     """One line to copy, with every package."""
     with pytest.raises(MissingPart, match=r"apt-get install .*gnome-keyring .*libc6-dev$"):
         setup_debian.prepare()
+
+
+def test_postgresql_comes_without_a_server_that_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its packages would make a database cluster and start it; afterwards they are set up as before."""
+    settings = tmp_path / "createcluster.conf"
+    made = []
+
+    def apt_get(command: list[str], **_how: object) -> None:
+        if "postgresql-common" in command:
+            settings.write_text("#create_main_cluster = true\n")
+        if "postgresql" in command:
+            made.append("\ncreate_main_cluster = false\n" not in settings.read_text())
+
+    monkeypatch.setattr(setup_debian.no_cluster.__wrapped__, "__defaults__", (settings,))  # type: ignore[attr-defined]  # of functools.wraps
+    monkeypatch.setattr("subprocess.run", apt_get)
+    setup_debian.install(["gcc", "postgresql"])
+    assert made == [False]
+    assert settings.read_text() == "#create_main_cluster = true\n"
 
 
 def test_a_python_without_ensurepip_names_the_package(monkeypatch: pytest.MonkeyPatch, nothing_installed: None) -> None:
