@@ -16,7 +16,7 @@ from broker.background.detached import environment, spawn
 from broker.background.finding import holder
 from broker.background.stopping import stop
 from broker.client import HEALTHY_WITHIN_S, Client, NotRunning
-from broker.errors import AlreadyRunning, BrokerError, Unreachable
+from broker.errors import AlreadyRunning, BrokerError, ConfigError, Unreachable
 from broker.integrations import systemd
 
 STARTED_WITHIN_S: Final = 10.0
@@ -122,6 +122,8 @@ def _served_by_the_other(client: Client, deadline: float) -> bool:
 
 
 def _failed(code: int, log: Path, said: list[str]) -> StartFailed:
+    if said and code == ConfigError.exit_code:
+        return StartFailed("\n".join(said), code)  # that says it all: the log holds nothing more
     state = locks.holder(paths.state_dir() / locks.STATE) if code == AlreadyRunning.exit_code else None
     if state is None:
         return StartFailed("\n".join([*said, f"the daemon did not start (exit code {code}); its log is {log}"]), code)
