@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from difflib import get_close_matches
 
 import click
@@ -13,7 +14,7 @@ from broker import config, paths
 from broker.cli import hidden
 from broker.cli.arguments import examples
 from broker.cli.output import warn
-from broker.client import Client
+from broker.client import Client, NotRunning
 from broker.errors import BadRequest, BrokerError, Locked, UnknownCredential
 from broker.secret import Secret
 from broker.state_folder.access import State
@@ -65,7 +66,10 @@ def set_(ctx: click.Context, name: str) -> None:
             "the value does not belong on the command line, where other programs and your shell's history see it;"
             " leave it out and type it when asked. If it was a real one, replace it"
         )
-    _stored().put(name, hidden.ask(f"Value of {name}"))
+    stored = _stored()
+    if sys.stdin.isatty():
+        _check_unlocked(stored.state.client)
+    stored.put(name, hidden.ask(f"Value of {name}"))
     click.echo(f"stored {name}")
 
 
@@ -92,6 +96,13 @@ def delete(name: str) -> None:
 
 def _stored() -> Stored:
     return Stored(State(Client(paths.socket_path()), paths.config_path(), _passphrase, warn))
+
+
+def _check_unlocked(client: Client) -> None:
+    """Raise `Locked` before a person types a value in vain; without a daemon the passphrase is asked for."""
+    with suppress(NotRunning):
+        if client.status()["daemon"]["locked"]:
+            raise Locked("the broker is locked, so nothing can be stored; run: broker unlock")
 
 
 def _passphrase(new: bool) -> Secret:  # noqa: FBT001  # what `Stored` gives

@@ -56,7 +56,23 @@ def test_a_value_on_a_terminal_is_typed_without_echo(
     monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _prompt: "fake-token-1")
     said = type_("secret set work")
     assert (said.code, said.out) == (0, "stored work\n")
-    assert control.asks == ['PUT /v1/secrets/work {"value": "fake-token-1"}']
+    assert control.asks[-1] == 'PUT /v1/secrets/work {"value": "fake-token-1"}'
+
+
+def test_locked_nobody_is_asked_for_a_value(type_: Type, control: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be typed in vain."""
+    control.daemon["locked"] = True
+    asked: list[str] = []
+
+    def typed(prompt: str) -> str:
+        asked.append(prompt)
+        return "fake-token-1"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.termui.hidden_prompt_func", typed)
+    said = type_("secret set work")
+    wanted = "broker: the broker is locked, so nothing can be stored; run: broker unlock\n"
+    assert (said.code, said.err, asked) == (77, wanted, [])
 
 
 def test_a_value_on_the_command_line_is_refused_unquoted(type_: Type, control: Script) -> None:
