@@ -100,6 +100,22 @@ class Client:
         body = {} if passphrase is None else {"passphrase": passphrase.reveal()}
         self._call("POST", "/v1/unlock", body, timeout_s=PATIENT_S)
 
+    def begin_login(self, source: str, redirect_uri: str) -> tuple[str, str]:
+        """Ask where a person signs in to `source`: the address, and the `state` that the answer will carry."""
+        asked = {"source": source, "redirect_uri": redirect_uri}
+        answer = document(self._call("POST", "/v1/login", asked, timeout_s=PATIENT_S)[1])
+        return str(answer.get("url", "")), str(answer.get("state", ""))
+
+    def finish_login(self, source: str, state: str, code: str) -> bool:
+        """Hand over what the browser brought back; return whether the sign-in outlasts the daemon."""
+        asked = {"source": source, "state": state, "code": code}
+        return document(self._call("POST", "/v1/login/finish", asked, timeout_s=PATIENT_S)[1]).get("kept") is True
+
+    def logout(self, source: str) -> bool:
+        """Sign out of `source`; return whether anybody was signed in."""
+        answer = self._call("POST", "/v1/logout", {"source": source}, timeout_s=PATIENT_S)[1]
+        return document(answer).get("signed_out") is True
+
     def secrets(self) -> list[str]:
         """Ask for the names of what is stored."""
         names = document(self._call("GET", "/v1/secrets")[1]).get("secrets")

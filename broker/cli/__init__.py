@@ -31,6 +31,8 @@ COMMANDS: Final = {
     "exec": "credentials",
     "export": "credentials",
     "lock": "lock",
+    "login": "login",
+    "logout": "login",
     "refresh": "credentials",
     "restart": "lifecycle",
     "run": "run",
