@@ -62,16 +62,16 @@ def install(packages: Iterable[str]) -> None:
 
 
 @contextmanager
-def no_cluster(settings: Path = CREATE_CLUSTER) -> Iterator[None]:
+def no_cluster() -> Iterator[None]:
     """Have PostgreSQL's packages make, and start, no cluster of their own meanwhile; the tests make theirs."""
-    before = settings.read_text()
-    settings.write_text(
+    before = CREATE_CLUSTER.read_text()
+    CREATE_CLUSTER.write_text(
         f"{before}\n# for the moment of an installation, by the tests of claude-credential-broker\n{_NONE}\n"
     )
     try:
         yield
     finally:
-        settings.write_text(before)
+        CREATE_CLUSTER.write_text(before)
 
 
 def _install(*packages: str) -> None:

@@ -36,7 +36,7 @@ def test_postgresql_comes_without_a_server_that_runs(monkeypatch: pytest.MonkeyP
         if "postgresql" in command:
             made.append("\ncreate_main_cluster = false\n" not in settings.read_text())
 
-    monkeypatch.setattr(setup_debian.no_cluster.__wrapped__, "__defaults__", (settings,))  # type: ignore[attr-defined]  # of functools.wraps
+    monkeypatch.setattr(setup_debian, "CREATE_CLUSTER", settings)
     monkeypatch.setattr("subprocess.run", apt_get)
     setup_debian.install(["gcc", "postgresql"])
     assert made == [False]
