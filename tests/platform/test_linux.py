@@ -165,7 +165,8 @@ def test_a_pinned_process_that_becomes_another_program_is_not_the_same() -> None
 
 def test_a_pinned_process_whose_parent_ended_is_not_the_same() -> None:
     """It has other processes above it now."""
-    script = "sh -c 'echo $$; read line <&3; exit' 3<&0 & wait"
+    # By a descriptor of its own: a shell gives what it runs in the background an empty stdin, and it would end at once.
+    script = "exec 3<&0; sh -c 'echo $$; read line <&3; exit' & wait"
     with subprocess.Popen(["/bin/sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as outer:
         assert outer.stdout is not None
         pinned = Linux().pin(int(outer.stdout.readline()))
