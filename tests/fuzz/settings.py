@@ -39,7 +39,9 @@ SETTINGS: Final = (
 def check_settings(content: bytes) -> None:
     """Refused, or read as any other JSON reader would; and the verdict on it is one line without a secret."""
     found = SettingsFile.read("/p/.claude/settings.json", Scope.PROJECT, content)
-    if found.settings is not None:
+    if not content.strip(b" \t\r\n"):
+        assert found.settings == {}  # Claude Code takes nothing from it either (tests/real/test_destination.py)
+    elif found.settings is not None:
         assert json.loads(content.decode(), object_pairs_hook=_all_pairs) == _as_pairs(found.settings)
     for scope in Scope:
         told = judge(
