@@ -30,6 +30,12 @@ _PASSED_ON: Final = frozenset(
 """What backends need to find the person's desktop session and settings."""
 
 
+NONE: Final = "this system has no keyring that works"
+"""How the message begins where a keyring was looked for and none found."""
+
+_NONE: Final = f"{NONE}; install one (on Linux: gnome-keyring or KWallet, in a desktop session)"
+
+
 class KeyringTrouble(BrokerError):
     """The keyring gave no answer; the message says why and what mends it."""
 
@@ -70,14 +76,14 @@ def ask(requests: Sequence[Request], timeout_s: float, *, only_protected: bool =
     `only_protected` rules out keyrings that are a mere file. Raises a `KeyringTrouble`.
     """
     if only_protected and _is_headless():
-        raise _no_keyring()
+        raise NoKeyring(f"{_NONE}, or restart the daemon from the desktop session: broker restart")
     request = {"requests": requests, "only_protected": only_protected, "timeout_s": timeout_s}
     answer = _talk(json.dumps(request).encode(), timeout_s)
     match answer:
         case {"values": [*values]} if len(values) == len(requests):
             return [None if value is None else Secret(str(value)) for value in values]
         case {"trouble": "none"}:
-            raise _no_keyring()
+            raise NoKeyring(_NONE)
         case {"trouble": "unprotected", "what": what}:
             raise NoKeyring(f"this system's keyring ({what}) keeps its entries unprotected; install a real one")
         case {"trouble": "locked"}:
@@ -134,12 +140,6 @@ def has_settings() -> bool:
     """Whether the person chose a backend in keyring's own settings file."""
     config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111  # Path.expanduser raises
     return Path(config, "python_keyring", "keyringrc.cfg").exists()
-
-
-def _no_keyring() -> NoKeyring:
-    return NoKeyring(
-        "this system has no keyring that works; install one (on Linux: gnome-keyring or KWallet, in a desktop session)"
-    )
 
 
 def _locked() -> KeyringLocked:

@@ -15,6 +15,7 @@ from broker import locks, os_keyring
 from broker.doctor import Severity
 from broker.doctor.areas import helper as helper_area
 from broker.integrations import systemd_units
+from broker.secret import Secret
 from tests.doctor.conftest import CONFIG, Patient
 from tests.fakes.control import credential_status
 from tests.real.process import wait_until
@@ -153,6 +154,11 @@ def silent_keyring(patient: Patient) -> None:
         raise os_keyring.KeyringLocked("the keyring is locked; unlock it")
 
     patient.patch.setattr(os_keyring, "ask", locked)
+
+
+def keyring(patient: Patient) -> None:
+    """Have a keyring in this session that is unlocked and holds a key."""
+    patient.patch.setattr(os_keyring, "ask", lambda *_, **__: [Secret("0" * 64)])
 
 
 def own_units(state: str) -> Plant:
@@ -442,3 +448,29 @@ def test_a_planted_fault_is_found(fault: str, patient: Patient) -> None:
     assert all((found.what, found.why, found.mend))
     assert report.exit_code >= {NOTICE: 0, WARNING: 1, ERROR: 2}[severity]
     assert not {"check-failed", "check-hangs"} & set(codes)
+
+
+@pytest.mark.parametrize(
+    ("said", "without", "code"),
+    [
+        ({"persist": "off"}, "nothing-kept", "nothing-kept"),
+        (
+            {
+                "persist": "keyring",
+                "warnings": [
+                    {"code": "storage-key", "message": f"{os_keyring.NONE}; install one; then: broker unlock"}
+                ],
+            },
+            "storage-key",
+            "keyring-elsewhere",
+        ),
+    ],
+)
+def test_a_daemon_that_was_started_outside_the_desktop_session_is_to_be_restarted(
+    said: dict[str, object], without: str, code: str, patient: Patient
+) -> None:
+    """By ssh or cron, without a message bus: there is nothing to install where this session reaches the keyring."""
+    daemon(**said)(patient)
+    assert patient.found(without).mend != "broker restart"
+    keyring(patient)
+    assert patient.found(code).mend == "broker restart"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Final
 
+from broker import os_keyring
 from broker.doctor.finding import Finding, error, fine, notice, parted, warning
 from broker.doctor.scene import Scene
 from broker.doctor.stored import KEYRING, Stored
@@ -16,6 +17,8 @@ from broker.storage.homes.interface import Absent, NeedsPassphrase, Unreachable
 _WHY: Final = "what `broker secret set` stored cannot be had, and after a restart every token is fetched anew"
 _NOTHING_KEPT: Final = "after a restart every token is fetched anew, and `broker secret set` stores nothing"
 _UNLOCK: Final = "broker unlock"
+_ELSEWHERE: Final = "the daemon reaches no keyring, though this session has one: it was started outside of it"
+_RESTART: Final = "broker restart"
 _CHOOSE: Final = f'put persist = "passphrase" under [daemon], then: broker restart; then: {_UNLOCK}'
 
 
@@ -32,6 +35,8 @@ def check(scene: Scene) -> list[Finding]:
 def _through_daemon(scene: Scene, persist: str) -> list[Finding]:
     found = []
     for code, message in scene.daemon_warnings("storage-", "passphrase-"):
+        if message.startswith(os_keyring.NONE) and _has_keyring(scene):
+            return [warning("keyring-elsewhere", _ELSEWHERE, _WHY, _RESTART)]
         what, mend = parted(message, _UNLOCK)
         found.append(warning(code, what, _WHY, mend))
     if found:
@@ -39,7 +44,15 @@ def _through_daemon(scene: Scene, persist: str) -> list[Finding]:
     settings = scene.good_config
     if persist != OFF or (settings is not None and settings.daemon.persist == OFF):
         return [_sound(Stored(persist))]
+    if _has_keyring(scene):
+        return [_nothing_kept(_ELSEWHERE, _RESTART)]
     return [_nothing_kept("no secret is kept at rest", _CHOOSE)]
+
+
+def _has_keyring(scene: Scene) -> bool:
+    """Whether this shell reaches the keyring that the daemon found none of: started by ssh or cron it has no bus."""
+    stored = scene.stored()
+    return isinstance(stored, Stored) and stored.home == KEYRING and stored.trouble is None
 
 
 def _trouble(scene: Scene, stored: Stored) -> Finding | None:
