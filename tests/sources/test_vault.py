@@ -15,6 +15,7 @@ from broker.durations import Duration
 from broker.errors import PermanentFetchError, TransientFetchError
 from broker.model import Kind
 from broker.secret import Secret
+from broker.sources import TYPES
 from broker.sources.references import Reference
 from broker.sources.vault.auth import AppRole
 from broker.sources.vault.settings import VaultSettings, VaultSourceSettings
@@ -335,3 +336,23 @@ def test_the_library_is_loaded_by_who_uses_it() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
     assert "hvac" not in done.stdout
     assert "requests" not in done.stdout
+
+
+async def test_what_takes_long_to_load_is_loaded_when_the_source_is_opened(vault: FakeVault) -> None:
+    """Not when the first asks for a token; the server is not asked for anything yet."""
+    source = TYPES["vault"].open(VaultSourceSettings(vault.address), FakeContext())
+    assert isinstance(source, VaultSource)
+    async with asyncio.timeout(PATIENCE_S):
+        while source.session.connection._transport is None:
+            await asyncio.sleep(0.005)
+    assert not vault.calls
+    await source.close()
+
+
+async def test_settings_that_cannot_be_loaded_are_told_to_who_asks(tmp_path: Path) -> None:
+    """Opening the source does not fail over them: they may be mended until then."""
+    settings = VaultSourceSettings("https://127.0.0.1:1", ca_cert=str(tmp_path / "ca.pem"), auth=AppRole("fake-role"))
+    source = TYPES["vault"].open(settings, FakeContext())
+    error = await failure(source.fetcher(VaultSettings("secret/claude"), "work"))
+    assert "ca.pem: no file of PEM certificates" in str(error)
+    await source.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from broker.errors import TransientFetchError
@@ -31,6 +32,11 @@ class Connection:
         self._transport: Transport | None = None
         self._guard = threading.Lock()
 
+    def warm(self) -> None:
+        """Load the libraries and the certificates, in a thread, before they are needed; whether that works, calls tell."""
+        with suppress(RuntimeError):  # the system gives no more threads
+            threading.Thread(target=self._warmed, name="vault", daemon=True).start()
+
     async def run(
         self,
         thread: Blocking,
@@ -56,6 +62,10 @@ class Connection:
         """Read the certificates' files again, and connect anew, at the next call."""
         with self._guard:
             self._transport = None
+
+    def _warmed(self) -> None:
+        with suppress(Exception):  # such as a certificate's file that is missing
+            self._client(None)
 
     def _called(self, call: Callable[[Client], T], token: Secret | None, what: str, sent: Sequence[Secret]) -> T:
         import requests  # noqa: PLC0415  # late: only who uses Vault pays for hvac and requests
