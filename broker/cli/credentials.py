@@ -50,14 +50,16 @@ def refresh_command(name: str | None, *, as_json: bool) -> None:
     status = with_daemon(client, lambda client: client.refresh(name))
     if as_json:
         click.echo(json.dumps(status, indent=2))
+    damped_s = status.get("damped_s")
+    damped = f"; not asked again so soon, try in {damped_s}s" if damped_s else ""
     if status["last_error"]:
         failed = NeedsLogin if status["state"] == "needs-login" else SourceFailed
-        raise failed(f"{status['name']}: {status['last_error']} (now {status['state']})")
+        raise failed(f"{status['name']}: {status['last_error']} (now {status['state']}{damped})")
     if as_json:
         return
     left = status["expires_in_s"]
     life = "no expiry" if left is None else f"{span(left)} left"
-    click.echo(f"{status['name']}: {status['state']}, {life}, fingerprint {status['fingerprint']}")
+    click.echo(f"{status['name']}: {status['state']}, {life}, fingerprint {status['fingerprint']}{damped}")
 
 
 @click.command("export", epilog=examples('eval "$(broker export work)"', "broker export work --format headers"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, Final
@@ -92,11 +93,11 @@ async def status(request: web.Request) -> web.Response:
 
 
 async def refresh(request: web.Request) -> web.Response:
-    """`POST /v1/refresh`: force one, and answer with what came of it."""
+    """`POST /v1/refresh`: force one, and answer with what came of it; `damped_s` where it is too soon for one."""
     keeper = await _named(request, frozenset({"credential"}))
     await request.app[BROKER].safe.retry()
-    await keeper.refresh()
-    return _status_of(request, keeper)
+    damped_s = await keeper.refresh()
+    return _status_of(request, keeper, **({"damped_s": math.ceil(damped_s)} if damped_s else {}))
 
 
 async def rejected(request: web.Request) -> web.Response:
@@ -178,7 +179,7 @@ def _keeper(request: web.Request, body: dict[str, Any]) -> Keeper:
     return request.app[BROKER].keeper(name)
 
 
-def _status_of(request: web.Request, keeper: Keeper) -> web.Response:
+def _status_of(request: web.Request, keeper: Keeper, **more: int) -> web.Response:
     broker = request.app[BROKER]
     found = next(source for known, source in broker.credentials() if known.name == keeper.name)
-    return web.json_response(report.credential(keeper, found, broker.clock))
+    return web.json_response(report.credential(keeper, found, broker.clock) | more)

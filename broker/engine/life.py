@@ -113,13 +113,17 @@ class Life:
         """A person wants a new token now: return whether to fetch. Damped, and within the attempts' budget."""
         self._bury(now)
         self._asked_at = now.mono
-        if now.mono < self._ordered_at + self.timing.refresh_interval_min_s:
+        if self.damped_s(now) > 0:
             return False
         self._pace.forgive()
         if not self._begin(now):
             return False
         self._ordered_at = now.mono
         return True
+
+    def damped_s(self, now: Now) -> float:
+        """Seconds until a person's next order counts (`force`); 0.0 where it does now."""
+        return max(0.0, self._ordered_at + self.timing.refresh_interval_min_s - now.mono)
 
     def inputs_changed(self, now: Now) -> bool:
         """The source's inputs are not those that the last fetch used: return whether to fetch.
@@ -320,6 +324,8 @@ class Life:
         if self._pace.final:
             return SourceFailed(f"{self.failure.message}; when that is mended run: broker refresh {self.name}")
         wait_s = max(0.0, self._pace.next_at - now.mono)
+        damped_s = math.ceil(self.damped_s(now))
+        ordered = f"in {damped_s}s" if damped_s else "now"
         return SourceFailed(
-            f"{self.failure.message}; next try in {wait_s:.0f}s, or now with: broker refresh {self.name}"
+            f"{self.failure.message}; next try in {wait_s:.0f}s, or {ordered} with: broker refresh {self.name}"
         )

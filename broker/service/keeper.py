@@ -76,13 +76,19 @@ class Keeper:
             self._history.given(self._clock.now(), session, held.serial, ttl_s)
         return held
 
-    async def refresh(self) -> None:
-        """Fetch because a person says so (damped), and wait for the outcome, which `status` tells. Raises `Locked`."""
+    async def refresh(self) -> float:
+        """Fetch because a person says so, and wait for the outcome, which `status` tells. Raises `Locked`.
+
+        Return 0.0, or where it is damped for how many seconds: then nothing was fetched.
+        """
         self._check_unlocked()
-        if self.life.force(self._clock.now()):
+        now = self._clock.now()
+        damped_s = 0.0 if self.life.fetching else self.life.damped_s(now)
+        if self.life.force(now):
             self._renounce()
             self._launch()
         await self._landing(math.inf)
+        return damped_s
 
     def rejected(self, fingerprint: str, reason: str, who: Who | None = None) -> bool:
         """Take a caller's word that upstream refused this token: return whether it was the one in hand."""

@@ -94,6 +94,16 @@ def test_a_refresh_that_failed_is_an_error_even_while_a_token_is_left(type_: Typ
     assert said.err == "broker: work: no answer from the source (now stale)\n"
 
 
+@pytest.mark.parametrize("failed", [True, False])
+def test_a_refresh_that_comes_too_soon_says_for_how_long(type_: Type, control: Script, *, failed: bool) -> None:
+    """Nothing was fetched: what is shown is what the last one brought."""
+    error = "no answer from the source" if failed else None
+    control.credentials = [credential_status("work", damped_s=7, last_error=error)]
+    said = type_("refresh work")
+    assert said.code == (69 if failed else 0)
+    assert "; not asked again so soon, try in 7s" in (said.err if failed else said.out)
+
+
 def test_a_refresh_that_needs_a_person_exits_so(type_: Type, control: Script) -> None:
     """77, as the helper does."""
     control.credentials = [credential_status("work", state="needs-login", last_error="run: broker login corp")]

@@ -126,7 +126,11 @@ def test_an_answer_without_a_token_says_what_happened() -> None:
     life.fail()
     with pytest.raises(SourceFailed, match=r"the source is down; next try in 1s, or now with: broker refresh"):
         life.served()
-    life.after(2).ask()
+    assert life.life.force(life.after(2).now)
+    life.fail()
+    with pytest.raises(SourceFailed, match=r"next try in 0s, or in 7s with: broker refresh"):
+        life.after(3).served()
+    life.after(7).ask()
     life.fail(Trouble.PERMANENT)
     with pytest.raises(SourceFailed, match=r"the source is down; when that is mended run: broker refresh"):
         life.served()
