@@ -95,7 +95,6 @@ def _server(port: int) -> _Server:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    allow_reuse_address = False
 
     def __init__(self, port: int) -> None:
         self.answers: queue.Queue[dict[str, str]] = queue.Queue(16)

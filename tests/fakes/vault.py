@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 Reply = tuple[int, dict[str, Any]]
 
@@ -39,6 +39,8 @@ class FakeVault:
     proof: dict[str, Any] = field(default_factory=lambda: {"secret_id": "fake-secret-id"})
     calls: Counter[str] = field(default_factory=Counter)
     bodies: dict[str, Any] = field(default_factory=dict)
+    queries: dict[str, dict[str, str]] = field(default_factory=dict)
+    invitation: str = "https://login.example/authorize?state=fake-state&nonce=fake-nonce"
     headers: dict[str, str] = field(default_factory=dict)
     answer: Callable[[str, str], Reply | None] = lambda _method, _path: None
     extra_headers: dict[str, str] = field(default_factory=dict)
@@ -51,6 +53,7 @@ class FakeVault:
         place = path.partition("?")[0]
         self.calls[place] += 1
         self.bodies[place] = body
+        self.queries[place] = dict(parse_qsl(urlsplit(path).query))
         self.gate.wait(_HANG_MAX_S)
         if (scripted := self.answer(method, place)) is not None:
             return scripted
@@ -66,6 +69,10 @@ class FakeVault:
         self.leases.clear()
 
     def _sign_in(self, place: str, body: dict[str, Any]) -> Reply:
+        if place.endswith("/oidc/auth_url"):
+            return 200, {"data": {"auth_url": self.invitation}}
+        if place.endswith("/oidc/callback"):
+            return 200, {"auth": self._token_born(f"fake-vault-token-{next(self._numbers)}", place)}
         if any(body.get(name) != value for name, value in self.proof.items()):
             return 400, {"errors": ["invalid role or secret ID"]}
         return 200, {"auth": self._token_born(f"fake-vault-token-{next(self._numbers)}", place)}
