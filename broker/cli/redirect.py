@@ -25,6 +25,8 @@ REQUEST_S: Final = 10.0
 
 _TARGET_MAX: Final = 16 * 1024
 _SAID_MAX: Final = 200
+_POLL_S: Final = 0.02
+"""How soon the page is gone when it is no longer wanted."""
 _HEADERS: Final = {
     "Content-Type": "text/plain; charset=utf-8",
     "Cache-Control": "no-store",
@@ -74,7 +76,7 @@ class Redirect:
 def listening(port: int = PORT) -> Iterator[Redirect]:
     """Listen on this port of the loopback, or on any free one where it is taken, as long as the context lasts."""
     with _server(port) as server:
-        thread = Thread(target=server.serve_forever, args=(0.1,), daemon=True)
+        thread = Thread(target=server.serve_forever, args=(_POLL_S,), daemon=True)
         thread.start()
         try:
             yield Redirect(server)
@@ -118,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "Origin" in self.headers:
             return self._say(403, "Scripts have no business here.\n")
         target = urlsplit(self.path)
-        if target.path != PATH or self.path.startswith("//") or len(self.path) > _TARGET_MAX:
+        if target.path != PATH or len(self.path) > _TARGET_MAX:
             return self._say(404, "There is nothing here.\n")
         found = {name: values[0] for name, values in parse_qs(target.query).items() if len(values) == 1}
         if not found.get("state") or not (found.get("code") or found.get("error")):
