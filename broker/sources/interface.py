@@ -102,7 +102,7 @@ class Secrets(Protocol):
 
 
 class LoginRecord(Protocol):
-    """What a source keeps of a person's sign-in; the source alone knows its form."""
+    """What a source keeps of a sign-in that cannot be repeated without a person; the source alone knows its form."""
 
     @property
     def command(self) -> str:

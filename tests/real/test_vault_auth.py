@@ -147,6 +147,24 @@ async def test_an_approle_with_a_wrapped_secret_id(bao: Company) -> None:
     assert "somebody else has read it" in str(await refused(bao, auth, stolen))
 
 
+async def test_an_opened_wrapping_serves_later_runs_until_the_server_refuses_it(bao: Company) -> None:
+    """What was in it is stored, as nobody can open it again; what the server has destroyed is not kept any longer."""
+    path = "auth/approle/role/claude/secret-id"
+    context = pocket(secret=bao.call("POST", path, {}, wrap="60s")["wrap_info"]["token"])
+    settings = VaultSourceSettings(bao.address, auth=AppRole(ROLE_ID, SECRET, wrapping_role="claude"))
+    for _ in range(2):
+        run = VaultSource(settings, context)
+        assert token_of(await run.fetcher(VaultSettings("secret/claude"), "work").fetch()) == VALUE
+        await run.close()
+    kept = context.login.get()
+    assert kept is not None
+    bao.post(f"{path}/destroy", secret_id=json.loads(kept.reveal())["secret_id"])
+    run = VaultSource(settings, context)
+    assert "ask for a new wrapping token" in str(await failure(run.fetcher(VaultSettings("secret/claude"), "work")))
+    assert context.login.get() is None
+    await run.close()
+
+
 async def test_a_wrapping_of_something_else_is_left_closed(bao: Company) -> None:
     """A swapped token leads nowhere, and is there to be looked at afterwards."""
     swapped = bao.call("GET", "secret/data/claude", wrap="60s")["wrap_info"]["token"]

@@ -42,7 +42,7 @@ class Place:
 
     def __init__(self, vault: FakeVault, **settings: Any) -> None:  # noqa: ANN401  # any setting
         self.vault = vault
-        self.context = FakeContext()
+        self.context: FakeContext = settings.pop("context", None) or FakeContext()
         self.context.secrets.records["secret-id"] = Secret(SECRET_ID)
         auth = settings.pop("auth", AppRole("fake-role", Reference(local="secret-id")))
         self.source = VaultSource(VaultSourceSettings(vault.address, auth=auth, **settings), self.context)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from broker.config import Config, parse
-from broker.errors import ConfigError, PermanentFetchError
+from broker.errors import ConfigError, PermanentFetchError, TransientFetchError
 from broker.secret import Secret
+from broker.service.secrets import Lending
 from broker.sources import TYPES
 from broker.sources.references import Reference
 from broker.sources.vault.auth import (
@@ -32,7 +33,9 @@ from broker.sources.vault.auth import (
     UserPass,
 )
 from broker.sources.vault.settings import VaultSettings, VaultSourceSettings
+from broker.sources.vault.source import VaultSource
 from tests.contracts.source_contract import OTHER, VALUE, failure, token_of
+from tests.fakes.context import FakeSecrets
 from tests.fakes.vault import FakeVault, fake_vault
 from tests.sources.test_vault import Place
 
@@ -345,6 +348,94 @@ async def test_a_wrapped_secret_id_is_opened_once_and_serves_every_login(vault: 
     vault.forget_tokens()
     await fetcher.fetch()
     assert vault.calls["auth/approle/login"] == 2
+    assert calls == ["lookup", "unwrap"]
+    await place.source.close()
+
+
+def _later_run(vault: FakeVault, earlier: Place, **settings: Any) -> Place:  # noqa: ANN401  # any setting
+    """Open the source again, with what an earlier run stored."""
+    return Place(vault, auth=AppRole("r", HERE, wrapping_role="claude"), context=earlier.context, **settings)
+
+
+@pytest.fixture
+async def unwrapped(vault: FakeVault) -> tuple[Place, list[str]]:
+    """Give a source that has opened its wrapping and was closed, and the calls that were made for it."""
+    calls = _wrapping(vault)
+    vault.proof = {"secret_id": "fake-wrapped-id"}
+    place = Place(vault, auth=AppRole("r", HERE, wrapping_role="claude"))
+    place.context.secrets.records["secret"] = Secret("fake-wrapping-token")
+    await place.fetcher("secret/claude").fetch()
+    await place.source.close()
+    return place, calls
+
+
+async def test_an_opened_wrapping_outlasts_the_daemon(vault: FakeVault, unwrapped: tuple[Place, list[str]]) -> None:
+    """A restart or a lock needs no new wrapping token; a new one is opened like the first."""
+    earlier, calls = unwrapped
+    place = _later_run(vault, earlier)
+    assert token_of(await place.fetcher("secret/claude").fetch()) == VALUE
+    assert calls == ["lookup", "unwrap"]
+    calls.clear()
+    place.context.secrets.records["secret"] = Secret("fake-wrapping-token-2")
+    fetcher = place.fetcher("secret/claude")
+    assert fetcher.changed()
+    await fetcher.fetch()
+    assert calls == ["lookup", "unwrap"]
+    await place.source.close()
+
+
+@pytest.mark.parametrize("record", [None, "", "[]", "{}", '{"secret_id": "fake-wrapped-id"}'])
+async def test_what_is_kept_of_something_else_is_not_used(
+    vault: FakeVault, unwrapped: tuple[Place, list[str]], record: str | None
+) -> None:
+    """Not for another server (here: by another namespace), and not what nobody can read."""
+    earlier, calls = unwrapped
+    if record is not None:
+        earlier.context.login.record = Secret(record)
+    place = _later_run(vault, earlier, namespace="other" if record is None else None)
+    assert "unwrapped already" in str(await failure(place.fetcher("secret/claude")))
+    assert calls == ["lookup", "unwrap", "lookup"]
+    await place.source.close()
+
+
+async def test_a_secret_id_that_is_refused_is_not_kept(vault: FakeVault, unwrapped: tuple[Place, list[str]]) -> None:
+    """The message says what to ask for; a server that is not ready is no reason to throw it away."""
+    earlier, _ = unwrapped
+    answers = {"auth/approle/login": (503, {"errors": ["Vault is sealed"]})}
+    vault.answer = lambda _method, path: answers.get(path)
+    place = _later_run(vault, earlier)
+    assert "sealed" in str(await failure(place.fetcher("secret/claude")))
+    kept = earlier.context.login.record
+    assert kept is not None
+    answers["auth/approle/login"] = 400, {"errors": ["invalid role or secret ID"]}
+    place = _later_run(vault, earlier)
+    assert "ask for a new wrapping token" in str(await failure(place.fetcher("secret/claude")))
+    assert earlier.context.login.get() is None
+    await place.source.close()
+
+
+async def test_a_wrapping_is_left_alone_while_nobody_can_tell_whether_it_was_opened(vault: FakeVault) -> None:
+    """While the store is locked, and for the doctor, who would use it up."""
+    calls = _wrapping(vault)
+    settings = VaultSourceSettings(vault.address, auth=AppRole("r", HERE, wrapping_role="claude"))
+    secrets = FakeSecrets({"secret": Secret("fake-wrapping-token")})
+    source = VaultSource(settings, Lending(secrets))
+    error = await failure(source.fetcher(VaultSettings("secret/claude"), "work"))
+    assert isinstance(error, TransientFetchError)
+    assert calls == []
+    await source.close()
+
+
+async def test_where_nothing_can_be_stored_memory_must_do(vault: FakeVault) -> None:
+    """As long as the daemon runs, nothing is missing."""
+    calls = _wrapping(vault)
+    place = Place(vault, auth=AppRole("r", HERE, wrapping_role="claude"))
+    place.context.login.stores = False
+    place.context.secrets.records["secret"] = Secret("fake-wrapping-token")
+    fetcher = place.fetcher("secret/claude")
+    for _ in range(2):
+        assert token_of(await fetcher.fetch()) == VALUE
+        vault.forget_tokens()
     assert calls == ["lookup", "unwrap"]
     await place.source.close()
 

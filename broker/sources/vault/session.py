@@ -17,8 +17,9 @@ from broker.sources.vault.auth import AppRole, Lent, Oidc
 from broker.sources.vault.connection import Client, Connection
 from broker.sources.vault.login import Login, seconds
 from broker.sources.vault.person import Person
-from broker.sources.vault.refusals import Denied
+from broker.sources.vault.refusals import BadInput, Denied
 from broker.sources.vault.settings import VaultSourceSettings
+from broker.sources.vault.wrapping import Wrapping
 
 T = TypeVar("T")
 
@@ -46,7 +47,9 @@ class Session:
         self._keeping: asyncio.Task[None] | None = None
         self._failure: tuple[float, FetchError] | None = None
         self._stale = False
-        self._unwrapped: tuple[Secret, Secret] | None = None
+        self._wrapping: Wrapping | None = None
+        if isinstance(auth, AppRole) and auth.creation_path is not None:
+            self._wrapping = Wrapping(self.connection, auth, auth.creation_path, context.login)
 
     async def login(self) -> Login:
         """Return the present login, or sign in; whoever comes meanwhile waits for the same.
@@ -91,7 +94,9 @@ class Session:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         mine = [login for login in (*self._left, self._login) if login is not None and login.ours]
-        self._login, self._left, self._unwrapped = None, [], None
+        self._login, self._left = None, []
+        if self._wrapping is not None:
+            self._wrapping.forget()
         await asyncio.gather(*(self._revoke(login) for login in mine), return_exceptions=True)
         self.connection.forget()
 
@@ -168,8 +173,8 @@ class Session:
             return await self._resumed(self.person)
         if isinstance(auth, Lent):
             return await self._looked_up(_checked(secrets["token"]))
-        if isinstance(auth, AppRole) and auth.creation_path is not None:
-            secrets = {"secret_id": await self._unwrap(_checked(secrets["secret_id"]), auth.creation_path)}
+        if self._wrapping is not None:
+            secrets = {"secret_id": await self._wrapping.open(self._thread, _checked(secrets["secret_id"]))}
         plain = {name: secret.reveal() for name, secret in secrets.items()}
         method = f"sign in ({type(auth).__name__.lower()})"
         began = now()
@@ -178,6 +183,9 @@ class Session:
                 self._thread, lambda client: auth.sign_in(client, plain), None, method, list(secrets.values())
             )
         except PermanentFetchError as error:
+            if self._wrapping is not None and isinstance(error, BadInput | Denied):
+                await self._wrapping.refused()
+                raise PermanentFetchError(f"{error}; the secret_id is used up: ask for a new wrapping token") from None
             raise PermanentFetchError(f"{error}; check `auth` of the source and the secret it names") from None
         return self._made(answer, began)
 
@@ -217,16 +225,6 @@ class Session:
         return Login.made(
             token, began, seconds(found.get("ttl")), renewable=bool(found.get("renewable")), ours=False, known=True
         )
-
-    async def _unwrap(self, token: Secret, creation_path: str) -> Secret:
-        """Open the wrapping once, and remember what was in it for the next sign-in."""
-        if self._unwrapped is not None and self._unwrapped[0] == token:
-            return self._unwrapped[1]
-        secret = await self.connection.run(
-            self._thread, lambda client: unwrapped(client, token, creation_path), token, "unwrap the secret_id"
-        )
-        self._unwrapped = (token, secret)
-        return secret
 
     def _signed(self, signing: asyncio.Task[Login]) -> None:
         self._signing = None
@@ -280,29 +278,6 @@ def _checked(token: Secret) -> Secret:
     if (problem := flaw(token.reveal())) is not None:
         raise PermanentFetchError(f"the secret that `auth` names is no token: it {problem}")
     return token
-
-
-def unwrapped(client: Client, token: Secret, creation_path: str) -> Secret:
-    """Unwrap a secret_id (blocking), if the wrapping was made where it should have been; `client` carries its token.
-
-    Raises `PermanentFetchError`, and what hvac raises.
-    """
-    from hvac import exceptions  # noqa: PLC0415  # late: only who uses Vault pays for hvac
-
-    try:
-        found = client.adapter.post("/v1/sys/wrapping/lookup", json={"token": token.reveal()})
-        made_at = found["data"]["creation_path"]
-        if made_at != creation_path:
-            # Who swaps the token for one of their own has us sign in as theirs; it is left unopened, as evidence.
-            raise PermanentFetchError(
-                f"the wrapped secret_id was not made by {creation_path}: it may have been swapped; ask for a new one"
-            )
-        return Secret(str(client.sys.unwrap()["data"]["secret_id"]))
-    except (exceptions.InvalidRequest, exceptions.Forbidden):
-        raise PermanentFetchError(
-            "the wrapped secret_id is expired, or was unwrapped already: if not by an earlier run of this broker,"
-            " somebody else has read it; tell the administrator, and ask for a new one"
-        ) from None
 
 
 async def _sleep_until(moment: float) -> None:
