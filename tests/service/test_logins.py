@@ -13,7 +13,9 @@ from broker.model import Issued
 from broker.secret import Secret
 from broker.service.events import Who
 from broker.service.logins import KeptLogin
+from broker.service.secrets import Lending
 from broker.sources.interface import Context, Fetcher, Invitation
+from tests.fakes.context import FakeSecrets
 from tests.fakes.store import FakeStore
 from tests.service.virtual_time import in_virtual_time
 from tests.service.world import World
@@ -176,6 +178,15 @@ async def test_a_source_that_leaves_the_config_takes_its_sign_in_along() -> None
     world.broker.apply(replace(world.config, sources={}, credentials={}, default=None))
     assert not world.store.records
     await world.broker.close()
+
+
+async def test_without_a_daemon_nobody_can_tell_whether_somebody_is_signed_in() -> None:
+    """Only it may see the key of what is stored."""
+    login = Lending(FakeSecrets()).login
+    with pytest.raises(TransientFetchError, match="broker start"):
+        login.get()
+    assert not await login.put(Secret("fake-token-1"))
+    await login.delete()
 
 
 async def test_what_is_kept_follows_the_store() -> None:

@@ -205,6 +205,20 @@ async def test_the_newer_of_two_sign_ins_counts_and_the_older_is_given_back(plac
     assert place.vault.tokens == {"fake-vault-token-2"}
 
 
+async def test_a_sign_in_that_a_lock_overtakes_leaves_nothing(place: Place) -> None:
+    """No token in memory, none at the server."""
+    invitation = await place.source.begin_login(BACK)
+    place.vault.gate.clear()
+    finishing = asyncio.create_task(place.source.finish_login(invitation.state, "fake-code"))
+    await eventually(lambda: place.vault.calls[FINISH] == 1)
+    await place.source.close()
+    place.vault.gate.set()
+    with pytest.raises(TransientFetchError, match="sign in once more"):
+        await finishing
+    assert not place.vault.tokens
+    assert place.context.login.record is None
+
+
 # --- signing out ------------------------------------------------------------------------------------------------
 
 
@@ -219,6 +233,15 @@ async def test_signing_out_revokes_the_token_and_forgets_it(place: Place, *, run
     assert place.context.login.record is None
     assert not await place.source.logout()
     assert isinstance(await failure(place.fetcher("secret/claude")), LoginRequired)
+
+
+async def test_signing_out_takes_earlier_sign_ins_along(place: Place) -> None:
+    """Each of them was this person's."""
+    await sign_in(place)
+    await sign_in(place)
+    assert len(place.vault.tokens) == 2
+    await place.source.logout()
+    assert not place.vault.tokens
 
 
 async def test_signing_out_gives_leases_back(place: Place) -> None:

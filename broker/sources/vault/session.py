@@ -47,6 +47,7 @@ class Session:
         self._keeping: asyncio.Task[None] | None = None
         self._failure: tuple[float, FetchError] | None = None
         self._stale = False
+        self._closed = False
         self._wrapping: Wrapping | None = None
         if isinstance(auth, AppRole) and auth.creation_path is not None:
             self._wrapping = Wrapping(self.connection, auth, auth.creation_path, context.login)
@@ -89,6 +90,7 @@ class Session:
 
     async def close(self) -> None:
         """Stop, and revoke the tokens that were made for us, with all that was leased by them."""
+        self._closed = True
         tasks = [task for task in (self._keeping, self._signing) if task is not None]
         for task in tasks:
             task.cancel()
@@ -106,6 +108,9 @@ class Session:
         """Use the sign-in that a person has made; return whether it is kept when the daemon ends."""
         began = now()
         login = self._made(await person.finish(state, code), began)
+        if self._closed:  # locked meanwhile, or set up anew
+            await self._revoke(login)
+            raise TransientFetchError(f"{self.settings.server}: locked or set up anew meanwhile; sign in once more")
         kept = await person.keep(login.token)
         login.ours = not kept  # what is kept must outlive this run
         if self._signing is not None:
@@ -130,7 +135,9 @@ class Session:
         await person.forget()
         if self._keeping is not None:
             self._keeping.cancel()
+        left, self._left = [login for login in self._left if login.ours], []
         self._login, self._failure = None, None
+        await asyncio.gather(*(self._revoke(login) for login in left), return_exceptions=True)
         try:
             await self.connection.run(
                 Blocking("vault"), lambda client: client.auth.token.revoke_self(), token, "revoke our token"
