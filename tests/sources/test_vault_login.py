@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from broker.secret import Secret
 from broker.sources.vault.auth import Oidc
 from broker.sources.vault.settings import VaultSourceSettings
 from broker.sources.vault.source import VaultSource
-from tests.contracts.source_contract import VALUE, eventually, failure, token_of
+from tests.contracts.source_contract import PATIENCE_S, VALUE, eventually, failure, token_of
 from tests.fakes.vault import FakeVault, fake_vault
 from tests.sources.test_vault import Place
 
@@ -190,12 +191,19 @@ async def test_the_newer_of_two_sign_ins_counts_and_the_older_is_given_back(plac
     """Also while the older is just being looked up."""
     await sign_in(place)
     await again(place)
-    place.vault.gate.clear()
+    held = threading.Event()
+
+    def hold(_method: str, path: str) -> None:
+        if path == LOOKUP:
+            held.wait(PATIENCE_S)
+
+    place.vault.answer = hold
     fetching = asyncio.create_task(place.fetcher("secret/claude").fetch())
     await eventually(lambda: place.vault.calls[LOOKUP] == 1)
     signing = asyncio.create_task(sign_in(place))
-    await eventually(lambda: place.vault.calls[BEGIN] == 2)
-    place.vault.gate.set()
+    before = place.context.login.record
+    await eventually(lambda: place.context.login.record != before)
+    held.set()
     assert await signing
     assert token_of(await fetching) == VALUE
     login = place.source.session._login

@@ -117,7 +117,6 @@ class Session:
             await asyncio.wait({self._signing})  # else it would put the earlier login in place of this one
         if self._login is not None:
             self._login.ours = True  # nobody will use it again
-        self._failure = None
         self._take(login)
         return kept
 
