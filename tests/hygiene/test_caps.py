@@ -59,6 +59,24 @@ CAPS: Final = (
         "broker.endpoints.safe:_PASSPHRASE_MAX",
         f"{HERE}::test_a_request_beyond_a_limit_is_refused",
     ),
+    Cap(
+        "what a browser brings back from a sign-in",
+        16 * KIB,
+        "broker.cli.redirect:_TARGET_MAX",
+        "tests/cli/test_redirect.py::test_what_is_no_answer_is_not_taken_for_one",
+    ),
+    Cap(
+        "each part of it, at the daemon",
+        16 * KIB,
+        "broker.endpoints.login:_TEXT_MAX",
+        "tests/endpoints/test_login.py::test_a_malformed_call_is_a_bad_request_that_quotes_nothing",
+    ),
+    Cap(
+        "the address to sign in at",
+        16 * KIB,
+        "broker.sources.vault.person:_URL_MAX",
+        "tests/sources/test_vault_login.py::test_what_is_no_address_to_sign_in_at_is_not_opened",
+    ),
     Cap("what a client sends without end", MIB, "", f"{HERE}::test_an_endless_request_is_cut_off"),
     Cap("the config", MIB, "broker.config.file:MAX_BYTES", f"{HERE}::test_a_larger_config_is_refused"),
     Cap(
