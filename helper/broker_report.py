@@ -13,7 +13,7 @@ HIDDEN = (
     (0x200B, 0x200F),  # both
     (0x2028, 0x202E),  # ends of lines and paragraphs, directions
     (0x2060, 0x206F),  # both
-    (0xD800, 0xDFFF),  # halves of characters: what was no UTF-8
+    (0xD800, 0xF8FF),  # halves of characters (what was no UTF-8), and what means something in one font alone
     (0xFEFF, 0xFEFF),  # the byte-order mark
     (0xFFF0, 0xFFFF),  # specials
     (0xE0000, 0x10FFFF),  # tags and private planes

@@ -19,7 +19,7 @@ static const struct range hidden[] = {
     {0x200b, 0x200f},   /* both */
     {0x2028, 0x202e},   /* ends of lines and paragraphs, directions */
     {0x2060, 0x206f},   /* both */
-    {0xd800, 0xdfff},   /* halves of characters */
+    {0xd800, 0xf8ff},   /* halves of characters, and what means something in one font alone */
     {0xfeff, 0xfeff},   /* the byte-order mark */
     {0xfff0, 0xffff},   /* specials */
     {0xe0000, 0x1fffff} /* tags, private planes, and what is none */
