@@ -262,6 +262,7 @@ def test_a_daemon_that_never_answers_is_given_up(path: Path) -> None:
         assert not Client(path, timeout_s=0.05).healthy()
 
 
+@pytest.mark.slow
 def test_whether_a_daemon_is_healthy_is_known_within_a_second(path: Path) -> None:
     """What waits for a daemon asks this again and again; `broker status` takes five at most."""
     path.parent.mkdir(mode=0o700)

@@ -48,6 +48,7 @@ def test_it_serves_and_leaves_nothing_behind(place: Place) -> None:
     assert not place.socket.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["the socket", "its folder"])
 def test_without_its_socket_it_ends_and_makes_room_for_another(place: Place, lost: str) -> None:
     """The last log-out takes the runtime folder away; after the next log-in the state folder must be free."""
@@ -157,6 +158,7 @@ def test_a_bad_reload_keeps_the_old_config_and_says_so(place: Place) -> None:
         wait_until(lambda: not status(place)["daemon"]["warnings"], "the warning is gone")
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_served_without_anybody_asking_for_it(place: Place) -> None:
     """Whoever renews the file need not tell us."""
     with running(place):
@@ -166,6 +168,7 @@ def test_a_changed_file_is_served_without_anybody_asking_for_it(place: Place) ->
         assert token(place) == "fake-token-2"
 
 
+@pytest.mark.slow
 def test_a_file_that_appears_mends_a_failed_credential(place: Place) -> None:
     """A missing file is a clear error, and its coming is noticed at once, whatever the backoff."""
     (place.folder / "key").unlink()

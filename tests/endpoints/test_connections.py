@@ -119,6 +119,7 @@ async def test_silent_connection_is_closed(sources: dict[str, Scripted]) -> None
         assert await asyncio.wait_for(half.read(), 5) == b""
 
 
+@pytest.mark.slow
 async def test_slow_body_is_cut_off(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request whose body never comes is answered with 400 after a while."""
     monkeypatch.setattr("broker.endpoints.middleware.BODY_MAX_S", 0.05)

@@ -298,6 +298,7 @@ def keys_alive() -> list[object]:
     return [found for found in gc.get_objects() if type(found).__name__ in {"RootKey", "Opened", "Key"}]
 
 
+@pytest.mark.slow
 async def test_a_locked_store_holds_no_secret_in_memory(shop: Shop) -> None:
     """Neither the records nor the key are held by anything, those from the start included."""
     elsewhere = keys_alive()  # other tests keep keys of their own; held here, so that none is taken for another
