@@ -77,6 +77,7 @@ class Histories(RuleBasedStateMachine):
         self.now = Now(wall, 1000.0)
         self.known: dict[str, Known] = {}
         self.minted = 0
+        self.booted = False
         self._start_anew()
 
     def _start_anew(self) -> None:
@@ -198,8 +199,8 @@ class Histories(RuleBasedStateMachine):
         """A good part of the token's life passes."""
         held = self.life.held
         if held is not None and held.lifetime_s < math.inf:
-            # Not to the very end: after a restart two ways of reckoning it differ in the last bit.
-            self.time_passes(share * held.remaining_s(self.now) + EPSILON_S)
+            # After another boot not to the very end: two ways of reckoning it differ in the last bit.
+            self.time_passes(share * held.remaining_s(self.now) + (EPSILON_S if self.booted else 0.0))
 
     @rule(seconds=SPANS)
     def time_passes(self, seconds: float) -> None:
@@ -231,6 +232,7 @@ class Histories(RuleBasedStateMachine):
     def daemon_is_killed(self, seconds: float, jump: float, boots: bool, mono: float) -> None:  # noqa: FBT001  # drawn
         """The daemon is killed and starts again, perhaps in another boot; it finds what it had kept."""
         before, kept = self.now, self.kept
+        self.booted = self.booted or boots
         self.now = Now(before.wall + seconds + jump, mono if boots else before.mono + seconds)
         self._start_anew()
         if kept is None:
