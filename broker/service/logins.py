@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from broker.errors import BadRequest, Locked, StorageError, TransientFetchError, UnknownCredential
 from broker.secret import Secret
+from broker.service.changes import Changes
 from broker.service.entries import Entries
 from broker.service.events import Who
 from broker.service.safe import Safe
 from broker.sources.interface import Interactive, Invitation
 from broker.storage.interface import LOGINS, Store
-
-T = TypeVar("T")
 
 SIGNED_IN: Final = "signed-in"
 SIGNED_OUT: Final = "signed-out"
@@ -66,7 +64,7 @@ class Logins:
         self._entries = entries
         self._safe = safe
         self._tell = tell
-        self._changes: set[asyncio.Task[Any]] = set()
+        self._changes = Changes()
 
     async def begin(self, source: str, redirect_uri: str) -> Invitation:
         """Ask where a person signs in.
@@ -78,11 +76,11 @@ class Logins:
 
     async def finish(self, source: str, state: str, code: str, who: Who) -> bool:
         """Sign in; return whether that outlasts this run."""
-        return await self._to_the_end(self._finish(source, self._source(source), state, code, who))
+        return await self._changes.to_the_end(self._finish(source, self._source(source), state, code, who))
 
     async def logout(self, source: str, who: Who) -> bool:
         """Sign out, and drop every token that was got by it; return whether anybody was signed in."""
-        return await self._to_the_end(self._logout(source, self._source(source), who))
+        return await self._changes.to_the_end(self._logout(source, self._source(source), who))
 
     async def _finish(self, name: str, source: Interactive, state: str, code: str, who: Who) -> bool:
         kept = await source.finish_login(state, code)
@@ -111,15 +109,3 @@ class Logins:
             raise BadRequest(f"nobody signs in to source {name} by hand; see its credentials: broker status")
         self._safe.check()
         return opened.source
-
-    async def _to_the_end(self, change: Coroutine[Any, Any, T]) -> T:
-        """Also when who asked for it hangs up: else a token would live on that nobody knows of."""
-        task = asyncio.create_task(change)
-        self._changes.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
-
-    def _ended(self, change: asyncio.Task[Any]) -> None:
-        self._changes.discard(change)
-        if not change.cancelled():
-            change.exception()  # told to who asked, or to nobody if there is none any more

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from broker.errors import (
     BadRequest,
@@ -20,11 +19,10 @@ from broker.errors import (
 )
 from broker.model import NAME, TOKEN, Issued
 from broker.secret import Secret, flaw_of_text
+from broker.service.changes import Changes
 from broker.service.events import Who
 from broker.sources.interface import LoginRecord, Secrets
 from broker.storage.interface import SECRETS, Store
-
-T = TypeVar("T")
 
 STORED: Final = "secret-stored"
 DELETED: Final = "secret-deleted"
@@ -39,7 +37,7 @@ class StoredSecrets:
     def __init__(self, store: Store, changed: Changed = lambda _name, _what, _who: None) -> None:
         self._store = store
         self._changed = changed
-        self._changes: set[asyncio.Task[Any]] = set()
+        self._changes = Changes()
 
     def names(self) -> list[str]:
         """Name what is stored, sorted. Raises `Locked`."""
@@ -54,12 +52,12 @@ class StoredSecrets:
         _check(name)
         if (problem := flaw_of_text(value.reveal())) is not None:
             raise BadRequest(f"secret {name}: the value {problem}; nothing was stored")
-        await self._to_the_end(self._put(name, value, who))
+        await self._changes.to_the_end(self._put(name, value, who))
 
     async def delete(self, name: str, who: Who | None = None) -> bool:
         """Remove one for good; return whether there was one. Raises `BadRequest`, `Locked`, `StorageError`."""
         _check(name)
-        return await self._to_the_end(self._delete(name, who))
+        return await self._changes.to_the_end(self._delete(name, who))
 
     async def _put(self, name: str, value: Secret, who: Who | None) -> None:
         await self._store.put(SECRETS + name, value)
@@ -70,18 +68,6 @@ class StoredSecrets:
         if found:
             self._changed(name, DELETED, who)
         return found
-
-    async def _to_the_end(self, change: Coroutine[Any, Any, T]) -> T:
-        """Also when who asked for it hangs up: else the old secret would still be served, and the trail not tell."""
-        task = asyncio.create_task(change)
-        self._changes.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
-
-    def _ended(self, change: asyncio.Task[Any]) -> None:
-        self._changes.discard(change)
-        if not change.cancelled():
-            change.exception()  # told to who asked, or to nobody if there is none any more
 
 
 @dataclass(frozen=True, slots=True)
