@@ -25,6 +25,10 @@ class Kind(StrEnum):
 
     API_KEY = "api-key"
     AWS_SESSION = "aws-session"
+    BEDROCK_API_KEY = "bedrock-api-key"
+    ACCESS_TOKEN = "access-token"  # noqa: S105  # the name of a kind, not a secret
+    """Of Google's."""
+    ID_TOKEN = "id-token"  # noqa: S105  # as above
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Final
 
-from tests import setup_claude_code, setup_debian, setup_python
+from tests import setup_claude_code, setup_debian, setup_npm, setup_python, setup_tools
 from tests.setup_debian import MissingPart
 from tests.setup_python import BIN, ROOT
 
@@ -90,6 +90,8 @@ class Run:
         """Run all that CI runs; a failing stage does not hide what the later ones have to say."""
         self.stage("set up Debian packages", lambda: optional(setup_debian.prepare))
         self.stage("set up Claude Code", lambda: optional(setup_claude_code.prepare))
+        self.stage("set up clients from npm", lambda: optional(setup_npm.prepare))
+        self.stage("set up Python programs", lambda: optional(setup_tools.prepare))
         if not self.stage("set up Python", lambda: setup_python.prepare(native_helper=True)):
             return
         for name, command in CHECKS.items():

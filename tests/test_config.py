@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from broker.config import Config, DaemonConfig, parse
+from broker.config import Config, DaemonConfig, EndpointConfig, Endpoints, GcpEndpointConfig, parse
 from broker.durations import Duration
 from broker.errors import ConfigError
 from broker.model import Timing
@@ -331,7 +331,6 @@ def test_a_secret_used_as_a_key_is_not_repeated() -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ('[endpoints.aws]\nlisten = "127.0.0.1:0"\n', "endpoints"),
         ('[sources.v]\ntype = "oauth"\n', "sources.v.type"),
         ('[credentials.v]\nsource = "aws"\n', "credentials.v.source"),
     ],
@@ -430,3 +429,28 @@ def test_a_syntax_error_is_told_by_line_and_column(text: str, problem: str) -> N
     found = only_problem(text)
     assert problem in found
     assert "fake-secret-1" not in found
+
+
+@pytest.mark.parametrize(
+    ("listen", "expected"),
+    [("127.0.0.1:0", ("127.0.0.1", 0)), ("127.9.9.9:8123", ("127.9.9.9", 8123)), ("[::1]:65535", ("::1", 65535))],
+)
+def test_an_endpoint_listens_on_the_loopback(listen: str, expected: tuple[str, int]) -> None:
+    """Faces for other programs are off until a table says where they listen."""
+    assert read(ONE).endpoints == Endpoints()
+    assert read(f'{ONE}\n[endpoints.aws]\nlisten = "{listen}"\n').endpoints.aws == EndpointConfig(*expected)
+
+
+def test_the_metadata_server_may_name_its_credential() -> None:
+    """Which account is the default one is the config's to say."""
+    found = read(f'{ONE}\n[endpoints.gcp]\nlisten = "127.0.0.1:0"\ncredential = "one"\n').endpoints.gcp
+    assert found == GcpEndpointConfig("127.0.0.1", 0, "one")
+
+
+@pytest.mark.parametrize(
+    "listen", ["0.0.0.0:80", "192.168.0.1:80", "localhost:80", "127.0.0.1", "127.0.0.1:99999", "[::]:1", "127.1:8", ""]
+)
+def test_an_endpoint_listens_nowhere_else(listen: str) -> None:
+    """Another machine, or a name that may lead anywhere, never reaches a credential."""
+    (problem,) = problems(f'{ONE}\n[endpoints.aws]\nlisten = "{listen}"\n')
+    assert problem.startswith("endpoints.aws.listen: expected a loopback address")

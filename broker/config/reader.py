@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from broker.audience import BaseURL
-from broker.config import references
+from broker.config import endpoints, references
 from broker.config.file import read_text
 from broker.config.structs import Config, CredentialConfig, DaemonConfig, SourceConfig
 from broker.config.structure import Reader
@@ -108,11 +108,10 @@ class _Parser:
         default = self._default(top, credentials_table)
         if top.get("credentials", {}) == {}:
             self._reader.report(("credentials",), _NO_CREDENTIAL)
-        if "endpoints" in top:
-            self._reader.report(("endpoints",), f"{_NOT_YET}; remove it")
+        listening = endpoints.read(top.get("endpoints", {}), self._reader, credentials_table)
         if self._reader.problems:
             raise ConfigError(self._reader.problems)
-        return Config(self._path, default, sources, credentials, daemon)
+        return Config(self._path, default, sources, credentials, daemon, listening)
 
     def only_daemon(self, top: Table) -> DaemonConfig:
         daemon = self._daemon(self._section(top, "daemon"))

@@ -46,6 +46,29 @@ class DaemonConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointConfig:
+    """One of the `[endpoints.*]` tables: where it listens, a loopback address; port 0 is any free one."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class GcpEndpointConfig(EndpointConfig):
+    """The `[endpoints.gcp]` table. `credential`: what the default account is; None where no credential can be."""
+
+    credential: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """The `[endpoints]` table; what is None is off."""
+
+    aws: EndpointConfig | None = None
+    gcp: GcpEndpointConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One whole file. `default` is the credential served when the caller names none, or None when it must."""
 
@@ -54,3 +77,4 @@ class Config:
     sources: Mapping[str, SourceConfig]
     credentials: Mapping[str, CredentialConfig]
     daemon: DaemonConfig
+    endpoints: Endpoints = Endpoints()

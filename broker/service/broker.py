@@ -15,7 +15,7 @@ from broker.engine.callers import Session, has_variable, session_of
 from broker.engine.policy import Told
 from broker.engine.vocabulary import Held
 from broker.errors import BadRequest, Refused, UnknownCredential
-from broker.model import Issued, Kind
+from broker.model import Issued
 from broker.platform.interface import Peer, Platform
 from broker.service.ancestors import Ancestors, Lineage
 from broker.service.entries import Entries, Entry
@@ -204,9 +204,7 @@ class Broker:
                 session = self._session(caller, lineage)
                 who = who_is(caller.peer, lineage, session)
                 if self._guard is not None:
-                    held = entry.keeper.life.held
-                    kind = held.issued.kind if held is not None else Kind.API_KEY
-                    await self._guard.check(lineage, caller.told, entry.config.audience, kind)
+                    await self._guard.check(lineage, caller.told, entry.config.audience, entry.keeper.kind)
                 return session if self.config.daemon.infer_rejection else None, who
         except Refused as refused:
             self._refused(entry.keeper.name, str(refused), who)

@@ -134,6 +134,7 @@ class Entries:
             publish=self._publish,
             fingerprint_key=self._store.derive("fingerprint"),
             cache=self._cache(wanted, opened.config),
+            kind=opened.config.type.kind(wanted.settings),
         )
         return Entry(wanted, opened, keeper)
 

@@ -14,7 +14,7 @@ from broker.engine.callers import History, Session
 from broker.engine.life import Life
 from broker.engine.vocabulary import Failure, Held, Plan, Trouble
 from broker.errors import Locked
-from broker.model import Issued, Timing
+from broker.model import Issued, Kind, Timing
 from broker.service.attempt import attempt
 from broker.service.cache import TokenCache
 from broker.service.events import Event, Who
@@ -39,6 +39,7 @@ class Keeper:
         publish: Callable[[Event], None],
         fingerprint_key: bytes,
         cache: TokenCache | None = None,
+        kind: Kind = Kind.API_KEY,
         random: Random | None = None,
     ) -> None:
         self.name = name
@@ -49,6 +50,7 @@ class Keeper:
         self._clock = clock
         self._publish = publish
         self._cache = cache
+        self._kind = kind
         self._kept = False
         self._refused = 0
         self._history = History()
@@ -106,6 +108,11 @@ class Keeper:
             return False
         self.life.limit(self._clock.now(), retry_after_s)
         return True
+
+    @property
+    def kind(self) -> Kind:
+        """What it is, or will be as far as its settings tell."""
+        return self.life.held.issued.kind if self.life.held is not None else self._kind
 
     @property
     def in_use(self) -> bool:

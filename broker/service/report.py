@@ -8,7 +8,6 @@ from typing import Any
 
 from broker.clock import Clock, Now
 from broker.engine.vocabulary import Warn
-from broker.model import Kind
 from broker.service.keeper import Keeper
 
 Json = dict[str, Any]
@@ -25,7 +24,7 @@ def credential(keeper: Keeper, source: str, clock: Clock) -> Json:
     return {
         "name": keeper.name,
         "source": source,
-        "kind": str(held.issued.kind if held is not None else Kind.API_KEY),
+        "kind": str(keeper.kind),
         "state": state,
         "refreshing": life.fetching,
         "expires_at": timestamp(expires_at),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
-from broker.model import Issued
+from broker.model import Issued, Kind
 from broker.secret import Secret
 
 DEFAULT_TIMEOUT_S: Final = 30.0
@@ -162,6 +162,10 @@ def _no_record(_settings: object, _credential: str) -> str | None:
     return None
 
 
+def _api_key(_settings: object) -> Kind:
+    return Kind.API_KEY
+
+
 @dataclass(frozen=True, slots=True)
 class SourceType:
     """One value of `type = "..."`: which keys it takes on the source and on the credential, and how to open it.
@@ -174,6 +178,8 @@ class SourceType:
     `max_age_s`: the default of `max_age`: how long a token without an expiry is kept before the source is asked again.
     `record`: of (settings, credential's name), the record of `broker secret set` that this credential is, if it is
     one: its token is dropped as soon as that changes.
+    `kind`: of the credential's settings, what it will be, as far as that is known before it was ever fetched: the
+    guard judges the first ask by it.
     """
 
     name: str
@@ -183,6 +189,7 @@ class SourceType:
     cacheable: bool = True
     max_age_s: float | None = None
     record: Callable[[Any, str], str | None] = _no_record
+    kind: Callable[[Any], Kind] = _api_key
 
 
 @dataclass(frozen=True, slots=True)

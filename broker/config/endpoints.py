@@ -1,0 +1,65 @@
+"""The `[endpoints]` tables: which faces for other programs listen, and where."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from broker.config.structs import EndpointConfig, Endpoints, GcpEndpointConfig
+from broker.config.structure import Reader
+from broker.config.wording import near
+
+_ADDRESS: Final = re.compile(r"(?P<host>[0-9.]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
+_PORT_MAX: Final = 65535
+_EXPECTED: Final = 'expected a loopback address with a port, such as "127.0.0.1:0" (0: any free port)'
+_SECTION: Final = "endpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class _Listen:
+    listen: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Gcp:
+    listen: str
+    credential: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    aws: _Listen | None = None
+    gcp: _Gcp | None = None
+
+
+def read(section: Any, reader: Reader, credentials: Iterable[str]) -> Endpoints:  # noqa: ANN401  # as TOML has it
+    """Read the tables; what is wrong is noted with `reader`. `credentials`: the names that the config has."""
+    tables = reader.structure(section, _Tables, _SECTION) or _Tables()
+    aws = None if tables.aws is None else _place(tables.aws.listen, reader, "aws")
+    gcp = None if tables.gcp is None else _place(tables.gcp.listen, reader, "gcp")
+    named = None if tables.gcp is None else tables.gcp.credential
+    known = list(credentials)
+    if named is not None and named not in known:
+        reader.report((_SECTION, "gcp", "credential"), f"no such credential{near(named, known)}")
+    return Endpoints(
+        EndpointConfig(*aws) if aws is not None else None,
+        GcpEndpointConfig(*gcp, named) if gcp is not None else None,
+    )
+
+
+def _place(text: str, reader: Reader, key: str) -> tuple[str, int] | None:
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match["port"]) > _PORT_MAX or not _is_loopback(match["host"].strip("[]")):
+        reader.report((_SECTION, key, "listen"), _EXPECTED)
+        return None
+    return match["host"].strip("[]"), int(match["port"])
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
