@@ -42,6 +42,7 @@ _DRAIN_ANSWERS_S: Final = 12.0
 """Answers under way may take this long at the end: a little more than a helper waits."""
 _DRAIN_REQUESTS_S: Final = 1.0
 _STATUS_EVERY_S: Final = 60.0
+_GIVE_BACK_EVERY_S: Final = 300.0
 
 
 class Daemon:
@@ -91,6 +92,7 @@ class Daemon:
         signs = asyncio.create_task(keep_notifying(self._status_line, watchdog_interval_s() or _STATUS_EVERY_S))
         idle = asyncio.create_task(self._broker.lock_when_unused())
         lost = asyncio.create_task(self._end_when_lost(stop))
+        modest = asyncio.create_task(self._stay_small())
         self._desktop.follow(self._settings.daemon.lock_on)
         log.info("serving %d credentials on %s", len(self._settings.credentials), self._listener.getsockname())
         await stop.wait()
@@ -103,6 +105,7 @@ class Daemon:
         signs.cancel()
         idle.cancel()
         lost.cancel()
+        modest.cancel()
         books.cancel()
         self._tell("stopped", None)
         await self._books.close()  # before the store, which remembers where it ends
@@ -116,6 +119,13 @@ class Daemon:
         await until_lost(Path(path))
         log.error("%s is gone, so nobody can ask here any more; the next ask starts another daemon", path)
         stop.set()
+
+    async def _stay_small(self) -> None:
+        """Give back what loading libraries took: those of the store at once, a source's when it has been used."""
+        await self._broker.safe.opened()
+        while True:
+            await asyncio.to_thread(self._system.give_back_pages)
+            await asyncio.sleep(_GIVE_BACK_EVERY_S)
 
     async def _reload(self) -> None:
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")

@@ -58,3 +58,6 @@ class Platform(Protocol):
 
     def harden(self) -> None:
         """Keep this process's memory from other programs: no debugger, no core dump."""
+
+    def give_back_pages(self) -> None:
+        """Let go of memory that only start-up needed and that the system finds again by itself."""

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Final
 
 from broker.model import Process
+from broker.platform import pages
 from broker.platform.interface import Peer, Pinned
 
 _UCRED: Final = struct.Struct("iII")  # pid, uid, gid: unix(7), struct ucred
@@ -98,6 +99,10 @@ class Linux:
         """Keep this process's memory from other programs: no debugger, no core dump."""
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    def give_back_pages(self) -> None:
+        """Let go of memory that only start-up needed and that the system finds again by itself."""
+        pages.give_back()
 
 
 def _mounts_of(pid: str) -> str | None:

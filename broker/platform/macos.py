@@ -88,3 +88,6 @@ class MacOS:
     def harden(self) -> None:
         """Keep this process's memory from other programs: no core dump. (macOS guards against debuggers itself.)"""
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    def give_back_pages(self) -> None:
+        """Nothing: here nobody tells which pages can be had again."""

@@ -86,3 +86,6 @@ class Processes:
 
     def harden(self) -> None:
         """Not asked."""
+
+    def give_back_pages(self) -> None:
+        """It keeps what it has."""

@@ -103,6 +103,9 @@ class FakePlatform:
     def harden(self) -> None:
         """Not asked."""
 
+    def give_back_pages(self) -> None:
+        """It keeps what it has."""
+
 
 class World:
     """A broker, what its sources did, and configs to give it."""
