@@ -61,12 +61,18 @@ class Upstream:
 def serving() -> Iterator[Upstream]:
     """Serve on a free port of the loopback until the block ends."""
     upstream = Upstream()
-    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"upstream": upstream}))
-    upstream.url = f"http://127.0.0.1:{server.server_address[1]}"
+    with loopback(type("Handler", (_Handler,), {"upstream": upstream})) as upstream.url:
+        yield upstream
+
+
+@contextmanager
+def loopback(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Serve by this handler on a free port of the loopback until the block ends; give the base URL."""
+    server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield upstream
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
@@ -111,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif "count_tokens" in self.path:
             self._json(status, {"input_tokens": 1})
         elif body.get("stream"):
-            self._answer(status, b"".join(_events(body)), "text/event-stream")
+            self._answer(status, b"".join(map(_event, stream(body))), "text/event-stream")
         else:
             self._json(status, _message(body) | {"content": [_block(body)], "stop_reason": "end_turn"})
 
@@ -158,7 +164,8 @@ def _last_text(body: dict[str, Any]) -> str:
     return next((text for text in texts if text.startswith(TOOL_PREFIX)), "")
 
 
-def _events(body: dict[str, Any]) -> Iterator[bytes]:
+def stream(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give the events of the messages API that answer this request."""
     block = _block(body)
     if block["type"] == "tool_use":
         empty, reason = block | {"input": {}}, "tool_use"
@@ -166,13 +173,14 @@ def _events(body: dict[str, Any]) -> Iterator[bytes]:
     else:
         empty, reason = block | {"text": ""}, "end_turn"
         delta = {"type": "text_delta", "text": block["text"]}
-    yield _event("message_start", message=_message(body))
-    yield _event("content_block_start", index=0, content_block=empty)
-    yield _event("content_block_delta", index=0, delta=delta)
-    yield _event("content_block_stop", index=0)
-    yield _event("message_delta", delta={"stop_reason": reason, "stop_sequence": None}, usage={"output_tokens": 1})
-    yield _event("message_stop")
+    yield {"type": "message_start", "message": _message(body)}
+    yield {"type": "content_block_start", "index": 0, "content_block": empty}
+    yield {"type": "content_block_delta", "index": 0, "delta": delta}
+    yield {"type": "content_block_stop", "index": 0}
+    stop = {"stop_reason": reason, "stop_sequence": None}
+    yield {"type": "message_delta", "delta": stop, "usage": {"output_tokens": 1}}
+    yield {"type": "message_stop"}
 
 
-def _event(kind: str, **fields: Any) -> bytes:  # noqa: ANN401  # JSON
-    return f"event: {kind}\ndata: {json.dumps({'type': kind} | fields)}\n\n".encode()
+def _event(event: dict[str, Any]) -> bytes:
+    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
