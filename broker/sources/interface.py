@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 
+from broker.errors import BadRequest
 from broker.model import Issued, Kind
 from broker.secret import Secret
 
@@ -158,8 +159,23 @@ class Variants:
         raise NotImplementedError
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a face of the daemon wants of a credential instead of its own token, as the same identity.
+
+    `scopes`: an access token that is good for these alone; `target_audience`: an ID token for this service.
+    """
+
+    scopes: tuple[str, ...] = ()
+    target_audience: str | None = None
+
+
 def _no_record(_settings: object, _credential: str) -> str | None:
     return None
+
+
+def _nothing_else(_settings: object, _wish: Wish) -> object:
+    raise BadRequest("this credential has its own token and no other")
 
 
 def _api_key(_settings: object) -> Kind:
@@ -180,6 +196,9 @@ class SourceType:
     one: its token is dropped as soon as that changes.
     `kind`: of the credential's settings, what it will be, as far as that is known before it was ever fetched: the
     guard judges the first ask by it.
+    `derived`: of the credential's settings and a wish, the settings of the credential that grants it, as far as the
+    config allows it; the own ones where the own token will do. Raises `BadRequest` where there is no such thing,
+    `Refused` where the config does not allow it.
     """
 
     name: str
@@ -190,6 +209,7 @@ class SourceType:
     max_age_s: float | None = None
     record: Callable[[Any, str], str | None] = _no_record
     kind: Callable[[Any], Kind] = _api_key
+    derived: Callable[[Any, Wish], Any] = _nothing_else
 
 
 @dataclass(frozen=True, slots=True)
