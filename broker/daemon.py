@@ -83,7 +83,7 @@ class Daemon:
         assert runner.server is not None  # noqa: S101  # for the type checker; `setup` made it
         connections = Connections(runner.server, self._listener)
         app[CONNECTIONS].append(connections)
-        watcher = Watcher(lambda: [keeper for keeper, _ in self._broker.credentials()], loop)
+        watcher = Watcher(self._broker.keepers, loop)
         watcher.start()
         connections.start()
         gc.collect()

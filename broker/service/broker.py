@@ -26,6 +26,7 @@ from broker.service.keeper import Keeper
 from broker.service.logins import KeptLogin, Logins
 from broker.service.safe import Safe
 from broker.service.secrets import Lending, LentSecrets, StoredSecrets
+from broker.sources.interface import Wish
 from broker.storage.interface import Store
 
 log = logging.getLogger(__name__)
@@ -98,8 +99,10 @@ class Broker:
 
     # --- asking -------------------------------------------------------------------------------------------------
 
-    async def token(self, name: str | None, ttl_s: float, deadline_s: float, caller: Caller) -> Served:
-        """Return a token of credential `name` (None: the default one) to keep for `ttl_s`.
+    async def token(
+        self, name: str | None, ttl_s: float, deadline_s: float, caller: Caller, wish: Wish | None = None
+    ) -> Served:
+        """Return a token of credential `name` (None: the default one) to keep for `ttl_s`, or what is wished instead.
 
         Raises `BadRequest`, `UnknownCredential`, `Locked`, `Refused`, and whatever `Keeper.ask` raises.
         """
@@ -110,6 +113,8 @@ class Broker:
         self.safe.check()
         began = self.clock.now().mono
         session, who = await self._admit(caller, entry)
+        if wish is not None:
+            keeper = self._entries.keeper(entry, wish)
         deadline_s -= self.clock.now().mono - began
         self.safe.used()
         held = await keeper.ask(ttl_s, deadline_s, session, who)
@@ -157,6 +162,10 @@ class Broker:
     def credentials(self) -> Iterable[tuple[Keeper, str]]:
         """List every credential, by the config's order, with its source's name."""
         return [(entry.keeper, entry.config.source) for entry in self._entries.by_name.values()]
+
+    def keepers(self) -> list[Keeper]:
+        """List every credential's keepers, also of what was made of it."""
+        return self._entries.keepers
 
     # --- the config's life --------------------------------------------------------------------------------------
 

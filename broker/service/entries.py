@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from broker.clock import Clock
@@ -13,7 +13,8 @@ from broker.config import Config, CredentialConfig, SourceConfig
 from broker.service.cache import TokenCache, settings_digest
 from broker.service.events import Event
 from broker.service.keeper import Keeper
-from broker.sources.interface import Context, Source
+from broker.service.relatives import Relatives
+from broker.sources.interface import Context, Source, Wish
 from broker.storage.interface import Store
 
 _CLOSE_S: Final = 2.0
@@ -35,6 +36,17 @@ class Entry:
     config: CredentialConfig
     opened: Opened
     keeper: Keeper
+    relatives: Relatives = field(default_factory=Relatives)
+
+    @property
+    def keepers(self) -> list[Keeper]:
+        """Its own keeper, and those of what was made of it."""
+        return [self.keeper, *self.relatives]
+
+    @property
+    def leaving(self) -> list[Keeper]:
+        """Those of them that were let go and still have somebody to answer."""
+        return self.relatives.leaving
 
     @property
     def record(self) -> str | None:
@@ -62,21 +74,34 @@ class Entries:
         self._boot = boot
         self.sources: dict[str, Opened] = {}
         self.by_name: dict[str, Entry] = {}
-        self._farewells: dict[asyncio.Task[None], list[Keeper]] = {}
+        self._farewells: dict[asyncio.Task[None], list[Entry]] = {}
 
     @property
     def keepers(self) -> list[Keeper]:
-        """Every credential's keeper, by the config's order."""
-        return [entry.keeper for entry in self.by_name.values()]
+        """Every credential's keepers, by the config's order."""
+        return [keeper for entry in self.by_name.values() for keeper in entry.keepers]
 
     @property
     def leaving(self) -> list[Keeper]:
-        """The keepers of earlier configs that still have somebody to answer."""
-        return [keeper for keepers in self._farewells.values() for keeper in keepers]
+        """The keepers that were let go and still have somebody to answer."""
+        dropped = [keeper for entries in self._farewells.values() for entry in entries for keeper in entry.keepers]
+        entries = [*self.by_name.values(), *(entry for left in self._farewells.values() for entry in left)]
+        return dropped + [keeper for entry in entries for keeper in entry.leaving]
 
     def of_source(self, name: str) -> list[Entry]:
         """Return the credentials that come from the source of this name."""
         return [entry for entry in self.by_name.values() if entry.opened.config.name == name]
+
+    def keeper(self, entry: Entry, wish: Wish | None) -> Keeper:
+        """Return the keeper of a credential, or of what is wished instead. Raises `BadRequest`, `Refused`."""
+        settings = entry.config.settings
+        wanted = settings if wish is None else entry.opened.config.type.derived(settings, wish)
+        if wanted == settings:
+            return entry.keeper
+        # Not cached at rest: the record of this name is the credential's own.
+        return entry.relatives.of(
+            wanted, lambda settings: self._keeper(replace(entry.config, settings=settings), entry.opened, None)
+        )
 
     def apply(self, config: Config) -> list[Keeper]:
         """Serve this config from now on, and return the new keepers.
@@ -91,10 +116,11 @@ class Entries:
         dropped = [entry for name, entry in before.items() if name not in kept]
         unused = [source for name, source in self.sources.items() if sources.get(name) is not source]
         self.by_name, self.sources = entries, sources
-        for entry in dropped:
-            entry.keeper.retire()
+        for keeper in (keeper for entry in dropped for keeper in entry.keepers):
+            keeper.retire()
         for name in kept:
-            entries[name].keeper.retime(entries[name].config.timing)
+            for keeper in entries[name].keepers:
+                keeper.retime(entries[name].config.timing)
         if dropped or unused:
             self._bid_farewell(dropped, unused)
         return [entry.keeper for name, entry in entries.items() if name not in kept]
@@ -105,6 +131,7 @@ class Entries:
         self.sources = {opened.config.name: self._open(opened.config) for opened in left}
         for name, entry in self.by_name.items():
             opened = self.sources[entry.config.source]
+            entry.relatives.clear()
             entry.keeper.fetcher = opened.source.fetcher(entry.config.settings, name)
             self.by_name[name] = replace(entry, opened=opened)
         await asyncio.gather(_give_back(left), self._hurry())
@@ -112,7 +139,7 @@ class Entries:
     async def close(self) -> None:
         """Stop every fetch, and give back what sources borrowed."""
         await self._hurry()
-        await asyncio.gather(*(keeper.close() for keeper in self.keepers))
+        await _stop(self.by_name.values())
         await _give_back(self.sources.values())
 
     def _opened(self, wanted: SourceConfig) -> Opened:
@@ -126,17 +153,19 @@ class Entries:
         before = self.by_name.get(wanted.name)
         if before is not None and before.opened is opened and before.config.settings == wanted.settings:
             return replace(before, config=wanted)
-        keeper = Keeper(
+        return Entry(wanted, opened, self._keeper(wanted, opened, self._cache(wanted, opened.config)))
+
+    def _keeper(self, wanted: CredentialConfig, opened: Opened, cache: TokenCache | None) -> Keeper:
+        return Keeper(
             wanted.name,
             opened.source.fetcher(wanted.settings, wanted.name),
             wanted.timing,
             clock=self._clock,
             publish=self._publish,
             fingerprint_key=self._store.derive("fingerprint"),
-            cache=self._cache(wanted, opened.config),
+            cache=cache,
             kind=opened.config.type.kind(wanted.settings),
         )
-        return Entry(wanted, opened, keeper)
 
     def _cache(self, wanted: CredentialConfig, source: SourceConfig) -> TokenCache | None:
         if not source.type.cacheable:
@@ -145,7 +174,7 @@ class Entries:
 
     def _bid_farewell(self, dropped: list[Entry], unused: list[Opened]) -> None:
         task = asyncio.create_task(_close_when_settled(dropped, unused))
-        self._farewells[task] = [entry.keeper for entry in dropped]
+        self._farewells[task] = dropped
         task.add_done_callback(self._farewells.pop)
 
     async def _hurry(self) -> None:
@@ -158,10 +187,16 @@ class Entries:
 async def _close_when_settled(dropped: Iterable[Entry], unused: Iterable[Opened]) -> None:
     """Let who still waits for a credential of the old config have the answer, then give back the sources."""
     try:
-        await asyncio.gather(*(entry.keeper.settled() for entry in dropped))
+        await asyncio.gather(*(keeper.settled() for entry in dropped for keeper in (*entry.keepers, *entry.leaving)))
     finally:  # at the daemon's end too
-        await asyncio.gather(*(entry.keeper.close() for entry in dropped))
+        await _stop(dropped)
         await _give_back(unused)
+
+
+async def _stop(entries: Iterable[Entry]) -> None:
+    """End every fetch."""
+    entries = list(entries)
+    await asyncio.gather(*(entry.keeper.close() for entry in entries), *(entry.relatives.close() for entry in entries))
 
 
 async def _give_back(sources: Iterable[Opened]) -> None:

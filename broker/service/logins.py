@@ -85,16 +85,16 @@ class Logins:
     async def _finish(self, name: str, source: Interactive, state: str, code: str, who: Who) -> bool:
         kept = await source.finish_login(state, code)
         self._tell(SIGNED_IN, name, who)
-        for entry in self._entries.of_source(name):
-            entry.keeper.inputs_changed()
+        for keeper in (keeper for entry in self._entries.of_source(name) for keeper in entry.keepers):
+            keeper.inputs_changed()
         return kept
 
     async def _logout(self, name: str, source: Interactive, who: Who) -> bool:
         try:
             found = await source.logout()
         finally:  # also where the server could not be told
-            for entry in self._entries.of_source(name):
-                entry.keeper.replaced()
+            for keeper in (keeper for entry in self._entries.of_source(name) for keeper in entry.keepers):
+                keeper.replaced()
         if found:
             self._tell(SIGNED_OUT, name, who)
         return found
