@@ -293,10 +293,10 @@ async def test_http_where_tls_is_spoken_and_the_other_way_round(bao: Company, tl
 
 def test_no_old_protocol_is_spoken(tls: Tls) -> None:
     """Before TLS 1.2 anybody on the way could weaken it."""
-    from broker.sources.vault.transport import context  # noqa: PLC0415  # it loads requests
+    from broker.sources.web.transport import context  # noqa: PLC0415  # it loads requests
 
     settings = VaultSourceSettings(**tls.settings, auth=APPROLE)  # type: ignore[arg-type]  # as in the config
-    made = context(settings)
+    made = context(settings.reached)
     assert made.minimum_version >= ssl.TLSVersion.TLSv1_2
     assert made.verify_mode is ssl.CERT_REQUIRED
     assert made.check_hostname

@@ -14,7 +14,7 @@ from broker.sources.blocking import Blocking
 from broker.sources.vault.settings import VaultSourceSettings
 
 if TYPE_CHECKING:
-    from broker.sources.vault.transport import Transport
+    from broker.sources.web.transport import Transport
 
 T = TypeVar("T")
 
@@ -93,9 +93,9 @@ class Connection:
         )
 
     def _shared(self) -> Transport:
-        from broker.sources.vault.transport import Transport  # noqa: PLC0415  # see `_called`
+        from broker.sources.web.transport import Transport  # noqa: PLC0415  # see `_called`
 
         with self._guard:
             if self._transport is None:
-                self._transport = Transport(self.settings)
+                self._transport = Transport(self.settings.reached)
             return self._transport

@@ -6,9 +6,7 @@ Loads hvac: import it from a thread, at the first call.
 from __future__ import annotations
 
 import re
-import socket
-import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import requests
@@ -19,15 +17,13 @@ from broker.secret import Secret
 from broker.sources.complaint import last_line
 from broker.sources.vault.refusals import BadInput, Denied, NotFound
 from broker.sources.vault.settings import VaultSourceSettings
-from broker.sources.vault.transport import Busy
+from broker.sources.web.transport import Busy
+from broker.sources.web.unreached import unreached
 
 _ITEM: Final = re.compile(r"^\s*\d+ errors? occurred:\s*\*?\s*")
 
 _UNLIKE_A_WORD: Final = re.compile(r"[^\s\"']*[^\s\"'A-Za-z,.:;()/_*-][^\s\"']*|[^\s\"']{40,}")
 """What may be part of a secret in the server's words: an engine's error may quote what it was configured with."""
-
-
-_WHETHER_THERE: Final = "check `address` of the source, the network (a VPN?), and whether the server runs"
 
 
 def translated(error: Exception, settings: VaultSourceSettings, what: str, sent: Sequence[Secret] = ()) -> FetchError:
@@ -42,7 +38,7 @@ def translated(error: Exception, settings: VaultSourceSettings, what: str, sent:
             retry_after_s=error.retry_after_s,
         )
     if isinstance(error, requests.RequestException):
-        return TransientFetchError(f"{settings.server}: {_unreached(error, settings)}")
+        return TransientFetchError(f"{settings.server}: {unreached(error, settings.reached)}")
     return _strange(settings, what)
 
 
@@ -50,43 +46,6 @@ def _strange(settings: VaultSourceSettings, what: str) -> FetchError:
     return TransientFetchError(
         f"{settings.server}: {what}: the answer is no Vault's; check `address` (http or https? a proxy before it?)"
     )
-
-
-def _unreached(error: requests.RequestException, settings: VaultSourceSettings) -> str:
-    if isinstance(error, requests.Timeout):
-        return f"no answer within {settings.timeout:g} s (the source's timeout); {_WHETHER_THERE}"
-    known = (_known(cause) for cause in _causes(error))
-    return next((words for words in known if words), f"cannot be reached ({type(error).__name__}); {_WHETHER_THERE}")
-
-
-def _known(cause: BaseException) -> str:
-    match cause:
-        case ssl.SSLCertVerificationError():
-            return f"its certificate is not to be trusted ({cause.verify_message}); set ca_cert, or tls_server_name"
-        case ssl.SSLError():
-            reason = str(cause.reason or "no reason given").lower().replace("_", " ")
-            return f"TLS fails ({reason}); check `address` of the source (http or https?)"
-        case socket.gaierror():
-            return f"its name is not known (DNS); {_WHETHER_THERE}"
-        case ConnectionRefusedError():
-            return f"nothing listens there (connection refused); {_WHETHER_THERE}"
-        case OSError() if cause.strerror:
-            return f"cannot be reached ({cause.strerror}); {_WHETHER_THERE}"
-    return ""
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Give what lies below: requests and urllib3 wrap what the system says several times, in different ways."""
-    seen: set[int] = set()
-    todo: list[object] = [error]
-    while todo:
-        found = todo.pop()
-        if not isinstance(found, BaseException) or id(found) in seen:
-            continue
-        seen.add(id(found))
-        if not isinstance(found, requests.RequestException):
-            yield found
-        todo += [found.__context__, found.__cause__, getattr(found, "reason", None), *found.args]
 
 
 def _refused(

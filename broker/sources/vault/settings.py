@@ -7,14 +7,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from broker.durations import Duration
 from broker.sources.vault.auth import Auth, TokenFile
+from broker.sources.web.server import Server, absolute, checked_url
 
 _TIMEOUT: Final = Duration(10)
 _ADDRESS_VARIABLES: Final = ("VAULT_ADDR", "BAO_ADDR")
-_LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1", re.ASCII)
 _PATH: Final = re.compile(r"[^\s?#%\\\x00-\x1f]{1,1000}")
 
 
@@ -34,7 +33,7 @@ class VaultSourceSettings:
 
     def __post_init__(self) -> None:
         for name in ("ca_cert", "client_cert", "client_key"):
-            object.__setattr__(self, name, _absolute(name, getattr(self, name)))
+            object.__setattr__(self, name, absolute(name, getattr(self, name)))
         if (self.client_cert is None) != (self.client_key is None):
             raise ValueError("client_cert and client_key belong together")
         if self.namespace is not None and not _PATH.fullmatch(self.namespace):
@@ -46,21 +45,25 @@ class VaultSourceSettings:
         """The address, which is known once the settings are made."""
         return self.address or ""
 
+    @property
+    def reached(self) -> Server:
+        """How it is reached."""
+        return Server(
+            self.server,
+            "address",
+            self.ca_cert,
+            self.client_cert,
+            self.client_key,
+            self.tls_server_name,
+            self.timeout,
+            mends_trust="set ca_cert, or tls_server_name",
+        )
+
     def _checked_address(self) -> str:
         address = self.address or next((os.environ[name] for name in _ADDRESS_VARIABLES if os.environ.get(name)), None)
         if address is None:
             raise ValueError(f"address is missing; give it here, or as {' or '.join(_ADDRESS_VARIABLES)} to the daemon")
-        try:
-            url = urlsplit(address)
-            sound = url.scheme in {"http", "https"} and bool(url.hostname) and (url.port or 1) > 0
-        except ValueError:
-            sound = False
-        if not sound or "@" in url.netloc or url.query or url.fragment or not address.isprintable() or " " in address:
-            raise ValueError("address must be a URL such as https://vault.example:8200, without user name or password")
-        if url.scheme == "http" and not self.allow_http and not _LOOPBACK.fullmatch(url.hostname or ""):
-            # Whoever listens on the way would read every secret, and the token that gives them all.
-            raise ValueError("address must be https, as others on the network can read http; allow_http = true insists")
-        return address.rstrip("/")
+        return checked_url("address", address, "https://vault.example:8200", allow_http=self.allow_http)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +84,3 @@ class VaultSettings:
         if self.version is not None and (self.version < 1 or self.data is not None):
             raise ValueError("version counts from 1, and belongs to a read")
         object.__setattr__(self, "path", path)
-
-
-def _absolute(name: str, path: str | None) -> str | None:
-    if path is None:
-        return None
-    expanded = os.path.expanduser(path)  # noqa: PTH111  # Path.expanduser raises instead
-    if not expanded.startswith("/") or "\0" in expanded:
-        raise ValueError(f"{name} must be an absolute path or begin with ~/")
-    return expanded

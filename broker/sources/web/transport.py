@@ -1,4 +1,4 @@
-"""HTTP below hvac: TLS by our rules, answers of limited size, and no token where it does not belong.
+"""HTTP below the sources: TLS by our rules, answers of limited size, and no token where it does not belong.
 
 Loads `requests`: import it from a thread, at the first call.
 """
@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 
 from broker.errors import PermanentFetchError
-from broker.sources.vault.settings import VaultSourceSettings
+from broker.sources.web.server import Server
 
 ANSWER_MAX: Final = 4 * 1024 * 1024
 _POOL: Final = 64
@@ -38,15 +38,15 @@ class Busy(requests.RequestException):
 class Transport(requests.Session):
     """One pool of connections to one server."""
 
-    def __init__(self, settings: VaultSourceSettings) -> None:
+    def __init__(self, server: Server) -> None:
         super().__init__()
         # Else a proxy of the environment reads plain http, and a netrc's password goes out with every call.
         self.trust_env = False
         self.max_redirects = _REDIRECTS_MAX
         self.mount("http://", HTTPAdapter(pool_maxsize=_POOL))
-        if settings.server.startswith("https:"):
-            self.proxies = get_environ_proxies(settings.server)
-            self.mount("https://", _OurTLS(settings))
+        if server.address.startswith("https:"):
+            self.proxies = get_environ_proxies(server.address)
+            self.mount("https://", _OurTLS(server))
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Follow a standby server to the active one, but never from https to http: the token would go with it."""
@@ -78,9 +78,9 @@ def _pieces(response: requests.Response) -> Any:  # noqa: ANN401  # of bytes
 class _OurTLS(HTTPAdapter):
     """The system's certificate authorities and the usual ones, or `ca_cert` alone."""
 
-    def __init__(self, settings: VaultSourceSettings) -> None:
-        self._context = context(settings)
-        self._name = settings.tls_server_name
+    def __init__(self, server: Server) -> None:
+        self._context = context(server)
+        self._name = server.tls_server_name
         super().__init__(pool_maxsize=_POOL)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # the library's signature
@@ -92,19 +92,19 @@ class _OurTLS(HTTPAdapter):
         """Leave it to the context: here the library would add its own list of authorities to it."""
 
 
-def context(settings: VaultSourceSettings) -> ssl.SSLContext:
+def context(server: Server) -> ssl.SSLContext:
     """Make the TLS context. Raises `PermanentFetchError` where a file of the settings is no use."""
     made = ssl.create_default_context()
-    if settings.ca_cert is None:
+    if server.ca_cert is None:
         made.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
     else:
-        made = _only(settings.ca_cert)
-    if settings.client_cert is not None and settings.client_key is not None:
+        made = _only(server.ca_cert)
+    if server.client_cert is not None and server.client_key is not None:
         try:
-            made.load_cert_chain(settings.client_cert, settings.client_key, password="")  # never ask on a terminal
+            made.load_cert_chain(server.client_cert, server.client_key, password="")  # never ask on a terminal
         except (OSError, ValueError) as error:
             raise PermanentFetchError(
-                f"{settings.client_cert} and {settings.client_key} are no certificate and key that belong together"
+                f"{server.client_cert} and {server.client_key} are no certificate and key that belong together"
                 f" ({_reason(error)})"
             ) from None
     return made

@@ -1,0 +1,53 @@
+"""A server that a source calls: where it is, and how we know that it is the right one."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+_LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """`address`: its base URL, from the source's setting `key`; `timeout`: of one call, in seconds.
+
+    `mends_trust`: what a person sets where its certificate is not trusted.
+    """
+
+    address: str
+    key: str = "base_url"
+    ca_cert: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    tls_server_name: str | None = None
+    timeout: float = 10.0
+    mends_trust: str = "set ca_cert"
+
+
+def checked_url(key: str, url: str, example: str, *, allow_http: bool) -> str:
+    """Return the base URL without a slash at its end. Raises `ValueError`, which does not quote it."""
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        sound = False
+    if not sound or "@" in parts.netloc or parts.query or parts.fragment or not url.isprintable() or " " in url:
+        raise ValueError(f"{key} must be a URL such as {example}, without user name or password")
+    if parts.scheme == "http" and not allow_http and not _LOOPBACK.fullmatch(parts.hostname or ""):
+        # Whoever listens on the way would read every secret, and the token that gives them all.
+        raise ValueError(f"{key} must be https, as others on the network can read http; allow_http = true insists")
+    return url.rstrip("/")
+
+
+def absolute(name: str, path: str | None) -> str | None:
+    """Return a file's path with `~` resolved. Raises `ValueError` where it depends on the working folder."""
+    if path is None:
+        return None
+    expanded = os.path.expanduser(path)  # noqa: PTH111  # Path.expanduser raises instead
+    if not expanded.startswith("/") or "\0" in expanded:
+        raise ValueError(f"{name} must be an absolute path or begin with ~/")
+    return expanded
