@@ -1,0 +1,1 @@
+"""`aws`: STS sessions, Bedrock API keys, Secrets Manager and Parameter Store, on botocore (FACTS, "AWS")."""
