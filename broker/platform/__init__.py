@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from broker.platform.interface import Peer, Pinned, Platform
+from broker.platform.interface import Peer, Pinned, Platform, TcpPeer
 
-__all__ = ["Peer", "Pinned", "Platform", "current"]
+__all__ = ["Peer", "Pinned", "Platform", "TcpPeer", "current"]
 
 
 def current() -> Platform:

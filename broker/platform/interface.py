@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,19 @@ class Peer:
 
     uid: int
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class TcpPeer:
+    """Who is at the other end of a loopback TCP connection, which is established.
+
+    `uid` made that end; None where the system does not say. `pids`: the processes that hold it, of those that were
+    looked at. `socket` names the end as long as it is open; 0 where the system has no name for it.
+    """
+
+    uid: int | None
+    pids: tuple[int, ...]
+    socket: int = 0
 
 
 class Pinned(Protocol):
@@ -37,6 +50,13 @@ class Platform(Protocol):
 
     def peer(self, connection: socket.socket) -> Peer:
         """Name the process that connected. Raises `OSError` when the connection is gone."""
+
+    def tcp_peer(self, connection: socket.socket, among: Iterable[int] | None = None) -> TcpPeer:
+        """Tell who is at the other end of a TCP connection from this machine, by its exact addresses and ports.
+
+        Holders are looked for among these processes, None: among all of the user's, which takes its time. Raises
+        `OSError` unless the connection stands: of one that is being closed nobody can say whose it was.
+        """
 
     def process(self, pid: int) -> Process | None:
         """Describe a running process; None when it is gone or hidden."""

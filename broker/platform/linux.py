@@ -7,14 +7,14 @@ import os
 import resource
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Final
 
 from broker.model import Process
-from broker.platform import pages
-from broker.platform.interface import Peer, Pinned
+from broker.platform import linux_tcp, pages
+from broker.platform.interface import Peer, Pinned, TcpPeer
 
 _UCRED: Final = struct.Struct("iII")  # pid, uid, gid: unix(7), struct ucred
 _PR_SET_DUMPABLE: Final = 4  # prctl(2)
@@ -54,6 +54,10 @@ class Linux:
         raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         pid, uid, _gid = _UCRED.unpack(raw)
         return Peer(uid=uid, pid=pid)
+
+    def tcp_peer(self, connection: socket.socket, among: Iterable[int] | None = None) -> TcpPeer:
+        """Tell who is at the other end of a TCP connection. Raises `OSError` unless it stands."""
+        return linux_tcp.peer(connection, among)
 
     def process(self, pid: int) -> Process | None:
         """Describe a running process; None when it is gone or hidden."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import psutil
 
 from broker.model import Process
-from broker.platform.interface import Peer, Pinned
+from broker.platform.interface import Peer, Pinned, TcpPeer
 
 _SOL_LOCAL: Final = 0  # sys/un.h
 _LOCAL_PEERCRED: Final = 1
@@ -43,6 +44,12 @@ class MacOS:
         _version, uid, *_groups = _XUCRED.unpack(connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERCRED, _XUCRED.size))
         (pid,) = _PID.unpack(connection.getsockopt(_SOL_LOCAL, _LOCAL_PEERPID, _PID.size))
         return Peer(uid=uid, pid=pid)
+
+    def tcp_peer(self, connection: socket.socket, among: Iterable[int] | None = None) -> TcpPeer:
+        """Tell who is at the other end of a TCP connection; of others than the user's own processes nothing is known."""
+        ends = (connection.getpeername()[:2], connection.getsockname()[:2])
+        held = tuple(pid for pid in (psutil.pids() if among is None else among) if _holds(pid, ends))
+        return TcpPeer(os.geteuid() if held else None, held)
 
     def process(self, pid: int) -> Process | None:
         """Describe a running process; None when it is gone or hidden."""
@@ -91,3 +98,21 @@ class MacOS:
 
     def give_back_pages(self) -> None:
         """Nothing: here nobody tells which pages can be had again."""
+
+
+def _holds(pid: int, ends: tuple[tuple[str, int], tuple[str, int]]) -> bool:
+    """Whether a process of the user's has this end of an established connection."""
+    try:
+        process = psutil.Process(pid)
+        if process.uids().effective != os.geteuid():
+            return False
+        found = process.net_connections("tcp")
+    except psutil.Error:
+        return False
+    standing = (known for known in found if known.status == psutil.CONN_ESTABLISHED and known.raddr)
+    return any((_plain(known.laddr), _plain(known.raddr)) == ends for known in standing)
+
+
+def _plain(address: tuple[str, int]) -> tuple[str, int]:
+    """Write an IPv4 address as IPv4, also where a socket of both families has it."""
+    return address[0].removeprefix("::ffff:"), address[1]

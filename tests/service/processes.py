@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from broker.model import Process
-from broker.platform.interface import Peer, Pinned
+from broker.platform.interface import Peer, Pinned, TcpPeer
 
 
 @dataclass
@@ -52,6 +52,10 @@ class Processes:
         return sum(not pin.closed for pin in self.pins)
 
     def peer(self, connection: socket.socket) -> Peer:
+        """Not asked."""
+        raise NotImplementedError
+
+    def tcp_peer(self, connection: socket.socket, among: Iterable[int] | None = None) -> TcpPeer:
         """Not asked."""
         raise NotImplementedError
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from broker.config import Config, CredentialConfig, DaemonConfig, SourceConfig
 from broker.model import Process, Timing
-from broker.platform.interface import Peer, Pinned
+from broker.platform.interface import Peer, Pinned, TcpPeer
 from broker.service.broker import Broker, Caller
 from broker.sources.interface import Context, Fetcher, NoSettings, SourceType
 from tests.fakes.store import FakeStore
@@ -72,6 +72,10 @@ class FakePlatform:
     environ: dict[int, str] = field(default_factory=dict)
 
     def peer(self, connection: socket.socket) -> Peer:
+        """Not asked."""
+        raise NotImplementedError
+
+    def tcp_peer(self, connection: socket.socket, among: Iterable[int] | None = None) -> TcpPeer:
         """Not asked."""
         raise NotImplementedError
 
