@@ -17,6 +17,7 @@ from broker.cli.output import warn
 from broker.client import Client, NotRunning
 from broker.errors import BadRequest, BrokerError, Locked, UnknownCredential
 from broker.secret import Secret
+from broker.sources.answer import in_one_line
 from broker.state_folder.access import State
 from broker.state_folder.secrets import Stored
 
@@ -58,8 +59,8 @@ def secret_command() -> None:
 def set_(ctx: click.Context, name: str) -> None:
     """Store a secret as NAME, in place of the one before.
 
-    The value is asked for without echo, or read from stdin, where one newline at its end is dropped. A running daemon
-    hands out the new value from then on.
+    The value is asked for without echo, or read from stdin, where one newline at its end is dropped, and a JSON object
+    (a service account's key) is put into one line. A running daemon hands out the new value from then on.
     """
     if ctx.args:  # not quoted: it is the secret, most likely
         raise BadRequest(
@@ -69,7 +70,7 @@ def set_(ctx: click.Context, name: str) -> None:
     stored = _stored()
     if sys.stdin.isatty():
         _check_unlocked(stored.state.client)
-    stored.put(name, hidden.ask(f"Value of {name}"))
+    stored.put(name, Secret(in_one_line(hidden.ask(f"Value of {name}").reveal())))
     click.echo(f"stored {name}")
 
 

@@ -57,6 +57,8 @@ def read(raw: bytes, shape: Shape, now: float) -> Issued:
     answer = json_object(text)
     if shape.token_field is None and "AccessKeyId" in answer:
         return _aws_session(answer, now)
+    if not shape.served and not fields_wanted and all(dig(answer, name) is None for name in _TOKEN_FIELDS):
+        return token(text, now, served=False)  # the object itself is what one signs in with: a service account's key
     expires_at = _expiry_in(answer, shape.expires_field, now)
     return token(_token_in(answer, shape.token_field), now, expires_at, served=shape.served)
 
@@ -64,8 +66,9 @@ def read(raw: bytes, shape: Shape, now: float) -> Issued:
 def token(text: str, now: float, expires_at: float | None = None, *, served: bool = True) -> Issued:
     """Make the token a credential, if Claude Code would take it; a JWT's `exp` counts where nothing else says.
 
-    Where it is not to be `served` but to sign in with, any text will do.
+    Where it is not to be `served` but to sign in with, any text will do, and a JSON object over many lines.
     """
+    text = text if served else in_one_line(text)
     problem = flaw(text) if served else flaw_of_text(text)
     if problem is not None:
         raise BadAnswer(f"the {'token' if served else 'secret'} {problem}")
@@ -90,6 +93,16 @@ def json_object(text: str) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise BadAnswer("JSON, but no object")
     return answer
+
+
+def in_one_line(text: str) -> str:
+    """Write a JSON object without line ends, so that it is as good a secret as any; give other texts as they are."""
+    if "\n" not in text or not text.lstrip().startswith("{"):
+        return text
+    try:
+        return json.dumps(json_object(text), separators=(",", ":"))
+    except BadAnswer:
+        return text
 
 
 def text_at(answer: dict[str, Any], path: str) -> str:
