@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 from broker.connection import Disconnected, NotRunning, Session
 from broker.errors import BrokerError, SourceFailed, Unreachable, UnsafePath
 from broker.secret import Secret, is_servable
+from broker.sign_in import Invitation, Page, SignIn
 
 EVENT_LINE_MAX: Final = 64 * 1024
 HEALTHY_WITHIN_S: Final = 1.0
@@ -40,6 +41,44 @@ class Event:
 
     name: str
     data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SignInTo:
+    """A source that a person signs in to, and how."""
+
+    source: str
+    type: str
+    way: SignIn
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> SignInTo:
+        """Read one of `/v1/logins`."""
+        try:
+            page = None if answer["page"] is None else Page(**answer["page"])
+            return cls(str(answer["name"]), str(answer["type"]), SignIn(page, answer["device"] is True))
+        except (KeyError, TypeError) as error:
+            raise Unreachable(
+                "the daemon's list of sign-ins is none; is it of this version? run: broker restart"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A sign-in that was begun. `joined`: by somebody else before."""
+
+    invitation: Invitation
+    joined: bool
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Begun:
+        """Read the answer of `/v1/login`."""
+        told = dict(answer)
+        joined = told.pop("joined", False) is True
+        try:
+            return cls(Invitation(**told), joined)
+        except TypeError as error:
+            raise Unreachable("the daemon's invitation is none; is it of this version? run: broker restart") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +139,21 @@ class Client:
         body = {} if passphrase is None else {"passphrase": passphrase.reveal()}
         self._call("POST", "/v1/unlock", body, timeout_s=PATIENT_S)
 
-    def begin_login(self, source: str, redirect_uri: str) -> tuple[str, str]:
-        """Ask where a person signs in to `source`: the address, and the `state` that the answer will carry."""
-        asked = {"source": source, "redirect_uri": redirect_uri}
-        answer = document(self._call("POST", "/v1/login", asked, timeout_s=PATIENT_S)[1])
-        return str(answer.get("url", "")), str(answer.get("state", ""))
+    def sign_ins(self) -> list[SignInTo]:
+        """Ask which sources a person signs in to, and how."""
+        sources = document(self._call("GET", "/v1/logins")[1]).get("sources")
+        return [SignInTo.of(source) for source in sources] if isinstance(sources, list) else []
+
+    def begin_login(self, source: str, redirect_uri: str | None) -> Begun:
+        """Ask where a person signs in to `source`; without a `redirect_uri` by a device code."""
+        asked = {"source": source} if redirect_uri is None else {"source": source, "redirect_uri": redirect_uri}
+        return Begun.of(document(self._call("POST", "/v1/login", asked, timeout_s=PATIENT_S)[1]))
+
+    def wait_login(self, source: str, state: str, within_s: float) -> bool:
+        """Wait until the sign-in has ended; return whether it outlasts the daemon."""
+        asked = {"source": source, "state": state}
+        answer = self._call("POST", "/v1/login/wait", asked, timeout_s=within_s + PATIENT_S)[1]
+        return document(answer).get("kept") is True
 
     def finish_login(self, source: str, state: str, code: str) -> bool:
         """Hand over what the browser brought back; return whether the sign-in outlasts the daemon."""

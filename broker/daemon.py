@@ -101,6 +101,7 @@ class Daemon:
         watcher.stop()
         self._desktop.stop()
         self._broker.bus.close()  # event streams first: one open stream must not delay the end
+        self._broker.logins.close()  # nor a person who has not signed in yet
         await connections.drain(_DRAIN_ANSWERS_S, _DRAIN_REQUESTS_S)
         signs.cancel()
         idle.cancel()

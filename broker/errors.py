@@ -139,6 +139,14 @@ class LoginRequired(PermanentFetchError):
     """A person can mend it by signing in; the message names the command."""
 
 
+class LoginPending(FetchError):
+    """A person has not confirmed a device code yet: ask again. `slow_down`: less often (RFC 8628, 3.5)."""
+
+    def __init__(self, *, slow_down: bool = False) -> None:
+        super().__init__("nobody has confirmed the code yet")
+        self.slow_down = slow_down
+
+
 BY_CODE: dict[str, type[BrokerError]] = {
     error.code: error
     for error in (

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import hmac
 import queue
+import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, Final
@@ -15,16 +16,17 @@ from urllib.parse import parse_qs, urlsplit
 
 from broker.cli.output import printable
 from broker.errors import NeedsLogin
+from broker.sign_in import Page
 
 HOST: Final = "127.0.0.1"
-PORT: Final = 8250
-"""What `vault login -method=oidc` uses, so that roles usually allow it (`allowed_redirect_uris`)."""
-PATH: Final = "/oidc/callback"
 REQUEST_S: Final = 10.0
 """A browser opens connections that it may need later and says nothing on them."""
 
 _TARGET_MAX: Final = 16 * 1024
 _SAID_MAX: Final = 200
+_FIELDS_MAX: Final = 50
+_CODE: Final = re.compile(r"[A-Za-z0-9._~/+=-]{8,4096}", re.ASCII)
+"""What looks like a code alone: no query, so no address."""
 _POLL_S: Final = 0.02
 """How soon the page is gone when it is no longer wanted."""
 _HEADERS: Final = {
@@ -52,7 +54,19 @@ class Redirect:
     @property
     def uri(self) -> str:
         """What the provider is to send the browser to."""
-        return f"http://localhost:{self.port}{PATH}"
+        return f"http://{self._server.page.host}:{self.port}{self._server.page.path}"
+
+    def paste(self, text: str, state: str) -> bool:
+        """Take what a person copied from a browser elsewhere: the whole address that it ended at, or the code alone.
+
+        Return False where it is neither, or the answer to another sign-in.
+        """
+        found = {"code": text, "state": state} if _CODE.fullmatch(text) else _answer(text)
+        if found is None or not _belongs(found, state):
+            return False
+        with suppress(queue.Full):
+            self._server.answers.put_nowait(found)
+        return True
 
     def code(self, state: str, within_s: float) -> str:
         """Wait for the code that belongs to `state`. Raises `NeedsLogin` where the provider refuses, or nobody comes."""
@@ -63,7 +77,7 @@ class Redirect:
             except queue.Empty:
                 break
             # Any page that the person has open can send the browser here: only who knows the state is the provider.
-            if not hmac.compare_digest(answer.get("state", "").encode(), state.encode()):
+            if not _belongs(answer, state):
                 continue
             if code := answer.get("code"):
                 return code
@@ -73,9 +87,9 @@ class Redirect:
 
 
 @contextmanager
-def listening(port: int = PORT) -> Iterator[Redirect]:
-    """Listen on this port of the loopback, or on any free one where it is taken, as long as the context lasts."""
-    with _server(port) as server:
+def listening(page: Page) -> Iterator[Redirect]:
+    """Listen where `page` says, or on any free port where that is taken, as long as the context lasts."""
+    with _server(page) as server:
         thread = Thread(target=server.serve_forever, args=(_POLL_S,), daemon=True)
         thread.start()
         try:
@@ -85,20 +99,35 @@ def listening(port: int = PORT) -> Iterator[Redirect]:
             thread.join()
 
 
-def _server(port: int) -> _Server:
+def _server(page: Page) -> _Server:
     try:
-        return _Server(port)
+        return _Server(page, page.port)
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
-        return _Server(0)
+        return _Server(page, 0)
+
+
+def _answer(target: str) -> dict[str, str] | None:
+    """Read the query of an address; None where it is no answer of a provider's."""
+    try:
+        query = parse_qs(urlsplit(target).query, max_num_fields=_FIELDS_MAX)
+    except ValueError:
+        return None
+    found = {name: values[0] for name, values in query.items() if len(values) == 1}
+    return found if found.get("state") and (found.get("code") or found.get("error")) else None
+
+
+def _belongs(answer: dict[str, str], state: str) -> bool:
+    return hmac.compare_digest(answer.get("state", "").encode(), state.encode())
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, page: Page, port: int) -> None:
+        self.page = page
         self.answers: queue.Queue[dict[str, str]] = queue.Queue(16)
         super().__init__((HOST, port), _Handler)
 
@@ -119,11 +148,10 @@ class _Handler(BaseHTTPRequestHandler):
         # A script of another page sends its origin; a browser that is sent here by the provider has none.
         if "Origin" in self.headers:
             return self._say(403, "Scripts have no business here.\n")
-        target = urlsplit(self.path)
-        if target.path != PATH or len(self.path) > _TARGET_MAX:
+        if self.path.partition("?")[0] != self.server.page.path or len(self.path) > _TARGET_MAX:
             return self._say(404, "There is nothing here.\n")
-        found = {name: values[0] for name, values in parse_qs(target.query).items() if len(values) == 1}
-        if not found.get("state") or not (found.get("code") or found.get("error")):
+        found = _answer(self.path)
+        if found is None:
             return self._say(400, "The answer has no state and code.\n")
         try:
             self.server.answers.put_nowait(found)

@@ -1,8 +1,9 @@
-"""The control socket's calls about a person's sign-in: begin, finish, and out again; never the token it gives."""
+"""The control socket's calls about a person's sign-in: begin, wait, finish, and out again; never the token it gives."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from typing import Any, Final
 
 from aiohttp import web
@@ -14,7 +15,7 @@ from broker.service.events import Who
 
 _TEXT_MAX: Final = 16 * 1024
 # The answer is as good as the sign-in itself: it goes to a page of this machine and nowhere else.
-_REDIRECT: Final = re.compile(r"http://(localhost|127\.0\.0\.1):[1-9][0-9]{0,4}/[a-z/]{0,100}", re.ASCII)
+_REDIRECT: Final = re.compile(r"http://(localhost|127\.0\.0\.1):[1-9][0-9]{0,4}/[A-Za-z0-9_/-]{0,100}", re.ASCII)
 
 
 class LoginCalls:
@@ -26,19 +27,41 @@ class LoginCalls:
     def routes(self) -> list[web.RouteDef]:
         """Name them."""
         return [
+            web.get("/v1/logins", self.ways),
             web.post("/v1/login", self.begin),
+            web.post("/v1/login/wait", self.wait),
             web.post("/v1/login/finish", self.finish),
             web.post("/v1/logout", self.logout),
         ]
 
+    async def ways(self, _request: web.Request) -> web.Response:
+        """`GET /v1/logins`: the sources that a person signs in to; `page` and `device` say how."""
+        sources = [
+            {"name": config.name, "type": config.type.name, **asdict(way)} for config, way in self._broker.logins.ways()
+        ]
+        return _private({"sources": sources})
+
     async def begin(self, request: web.Request) -> web.Response:
-        """`POST /v1/login`: where the browser is to go, and the `state` that its answer will carry."""
+        """`POST /v1/login`: where the person is to go, and the `state` that names this sign-in.
+
+        With a `redirect_uri` by a browser that comes back to it, without by a device code. `joined`: somebody had begun
+        it before.
+        """
         body = await json_body(request, frozenset({"source", "redirect_uri"}))
-        redirect_uri = _text(body, "redirect_uri")
-        if not _REDIRECT.fullmatch(redirect_uri):
+        redirect_uri = _text(body, "redirect_uri") if "redirect_uri" in body else None
+        if redirect_uri is not None and not _REDIRECT.fullmatch(redirect_uri):
             raise BadRequest("redirect_uri: expected a page of this machine, such as http://localhost:8250/callback")
-        invitation = await self._broker.logins.begin(_text(body, "source"), redirect_uri)
-        return _private({"url": invitation.url, "state": invitation.state})
+        begun = await self._broker.logins.begin(_text(body, "source"), redirect_uri, self._who(request))
+        told = {name: value for name, value in asdict(begun.invitation).items() if value is not None}
+        return _private({**told, "joined": begun.joined})
+
+    async def wait(self, request: web.Request) -> web.Response:
+        """`POST /v1/login/wait`: answers when the sign-in has ended; `kept`: whether it outlasts the daemon.
+
+        Who hangs up waits no longer; a device code is asked about for as long as anybody waits.
+        """
+        body = await json_body(request, frozenset({"source", "state"}))
+        return _private({"kept": await self._broker.logins.wait(_text(body, "source"), _text(body, "state"))})
 
     async def finish(self, request: web.Request) -> web.Response:
         """`POST /v1/login/finish`: what the browser brought back; `kept`: whether it outlasts the daemon."""

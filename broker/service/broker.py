@@ -94,7 +94,7 @@ class Broker:
             boot=boot_id() if boot is None else boot,
         )
         self.safe = Safe(store, self._entries, clock=clock, publish=self.bus.publish)
-        self.logins = Logins(self._entries, self.safe, self._signed)
+        self.logins = Logins(self._entries, self.safe, self._signed, platform.process)
         self._entries.apply(config)
 
     # --- asking -------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, Protocol, runtime_checkable
 from broker.errors import BadRequest
 from broker.model import Issued, Kind
 from broker.secret import Secret
+from broker.sign_in import Invitation, SignIn
 
 DEFAULT_TIMEOUT_S: Final = 30.0
 """How long a fetch may take where the source has no time-out of its own."""
@@ -60,30 +61,29 @@ class Source(Protocol):
         """Give back what was borrowed (leases, connections), best effort."""
 
 
-@dataclass(frozen=True, slots=True)
-class Invitation:
-    """Where a person signs in. `state` comes back with the answer, and tells it from anybody else's."""
-
-    url: str
-    state: str
-
-
 @runtime_checkable
 class Interactive(Protocol):
-    """A `Source` that a person can sign in to (`broker login`).
+    """A `Source` that a person can sign in to (`broker login`). `broker.service.logins` says what is asked when.
 
     Every method raises `TransientFetchError` or `PermanentFetchError`.
     """
 
     @property
-    def signs_in(self) -> bool:
-        """Whether this one's settings say so."""
+    def sign_in(self) -> SignIn | None:
+        """How, by this one's settings; None where nobody signs in."""
 
-    async def begin_login(self, redirect_uri: str) -> Invitation:
-        """Ask where to send the browser, which comes back to `redirect_uri`, a page of the loopback."""
+    async def begin_login(self, redirect_uri: str | None) -> Invitation:
+        """Ask where to send the person; a sign-in that was begun before is void.
 
-    async def finish_login(self, state: str, code: str) -> bool:
-        """Take what the browser brought back; return whether the sign-in is kept when the daemon ends."""
+        `redirect_uri`: what the browser is to come back to, as `SignIn.page` asked. None: by a device code.
+        """
+
+    async def finish_login(self, state: str, code: str | None) -> bool:
+        """Sign in by what the browser brought back; return whether the sign-in is kept when the daemon ends.
+
+        `code` None: ask, once, whether the device code was confirmed. Raises `LoginPending` until it is, and
+        `LoginRequired` when it was refused or has expired. Never cancelled: what the provider gave is not lost.
+        """
 
     async def logout(self) -> bool:
         """Give the sign-in back and forget it; return whether there was one."""

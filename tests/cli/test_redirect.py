@@ -5,12 +5,16 @@ from __future__ import annotations
 import http.client
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from broker.cli.redirect import PATH, Redirect, listening
+from broker.cli.redirect import Redirect, listening
 from broker.errors import NeedsLogin
+from broker.sign_in import Page
 
+PATH = "/oidc/callback"
+PAGE = Page("localhost", 0, PATH)
 GOOD = f"{PATH}?state=fake-state&code=fake-code"
 SOON_S = 5.0
 
@@ -18,7 +22,7 @@ SOON_S = 5.0
 @pytest.fixture
 def page() -> Iterator[Redirect]:
     """Give one on a free port."""
-    with listening(0) as made:
+    with listening(PAGE) as made:
         yield made
 
 
@@ -137,7 +141,7 @@ def test_a_connection_that_says_nothing_holds_up_nobody(page: Redirect) -> None:
 
 def test_a_port_that_is_taken_is_left_alone() -> None:
     """Another free one serves: servers allow any port of the loopback (RFC 8252)."""
-    with listening(0) as first, listening(first.port) as second:
+    with listening(PAGE) as first, listening(replace(PAGE, port=first.port)) as second:
         assert second.port != first.port
         assert visit(second)[0] == 200
 

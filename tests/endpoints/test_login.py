@@ -13,7 +13,10 @@ BACK = "http://localhost:8250/oidc/callback"
     ("call", "body"),
     [
         ("login", {}),
-        ("login", {"source": "work"}),
+        ("login", {"redirect_uri": BACK}),
+        ("login", {"source": "work", "redirect_uri": None}),
+        ("login/wait", {"source": "work"}),
+        ("login/wait", {"source": "work", "state": "xxx", "code": "xxx"}),
         ("login", {"source": 1, "redirect_uri": BACK}),
         ("login", {"source": "work", "redirect_uri": "https://evil.example/"}),
         ("login", {"source": "work", "redirect_uri": "http://localhost:8250@evil.example/"}),
@@ -38,7 +41,13 @@ async def test_a_malformed_call_is_a_bad_request_that_quotes_nothing(face: Face,
 
 @pytest.mark.parametrize(
     ("call", "more"),
-    [("login", {"redirect_uri": BACK}), ("login/finish", {"state": "fake-state", "code": "fake-code"}), ("logout", {})],
+    [
+        ("login", {"redirect_uri": BACK}),
+        ("login", {}),
+        ("login/wait", {"state": "fake-state"}),
+        ("login/finish", {"state": "fake-state", "code": "fake-code"}),
+        ("logout", {}),
+    ],
 )
 async def test_each_call_reaches_its_source(face: Face, call: str, more: dict[str, str]) -> None:
     """One without sign-in says so, one that is not there too."""
@@ -51,5 +60,5 @@ async def test_each_call_reaches_its_source(face: Face, call: str, more: dict[st
 
 async def test_strangers_sign_nobody_in(foreign_face: Face) -> None:
     """Nor out."""
-    for call in ("login", "login/finish", "logout"):
+    for call in ("login", "login/wait", "login/finish", "logout"):
         assert (await foreign_face.post(f"/v1/{call}", {"source": "work"})).status == 403

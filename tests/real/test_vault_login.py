@@ -18,7 +18,6 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from broker.cli.redirect import PATH
 from tests.contracts.source_contract import VALUE
 from tests.real.company import READ, Company, company
 from tests.real.conftest import Need
@@ -30,7 +29,7 @@ pytestmark = pytest.mark.real
 
 PASSWORD: Final = "fake-password"
 PROVIDER: Final = "identity/oidc/provider/default/authorize"
-CALLBACK: Final = f"http://localhost:8250{PATH}"
+CALLBACK: Final = "http://localhost:8250/oidc/callback"
 
 
 @pytest.fixture(scope="module")

@@ -70,6 +70,7 @@ class FakePlatform:
     """A process table: `30` is a helper below Claude Code `10`."""
 
     environ: dict[int, str] = field(default_factory=dict)
+    gone: set[int] = field(default_factory=set)
 
     def peer(self, connection: socket.socket) -> Peer:
         """Not asked."""
@@ -82,7 +83,7 @@ class FakePlatform:
     def process(self, pid: int) -> Process | None:
         """Look into the table."""
         table = {30: (20, "broker-helper"), 20: (10, "sh"), 10: (1, "claude")}
-        return Process(pid, table[pid][0], 5, table[pid][1]) if pid in table else None
+        return Process(pid, table[pid][0], 5, table[pid][1]) if pid in table.keys() - self.gone else None
 
     def pin(self, pid: int) -> Pinned | None:
         """Hold on to nothing: this table never changes."""

@@ -11,6 +11,7 @@ import pytest
 
 from broker.errors import LoginRequired, PermanentFetchError, TransientFetchError
 from broker.secret import Secret
+from broker.sign_in import Page, SignIn
 from broker.sources.vault.auth import Oidc
 from broker.sources.vault.settings import VaultSourceSettings
 from broker.sources.vault.source import VaultSource
@@ -57,7 +58,7 @@ async def again(place: Place, **settings: Any) -> VaultSource:  # noqa: ANN401  
 
 async def test_both_steps_carry_what_ties_them_together(place: Place) -> None:
     """The nonce of the provider's address, and one that only the daemon and the server know."""
-    assert place.source.signs_in
+    assert place.source.sign_in == SignIn(Page("localhost", 8250, "/oidc/callback"))
     invitation = await place.source.begin_login(BACK)
     assert (invitation.url, invitation.state) == (place.vault.invitation, "fake-state")
     asked = place.vault.bodies[BEGIN]
@@ -281,7 +282,7 @@ async def test_signing_out_while_the_server_is_away_says_what_is_left(place: Pla
 async def test_a_source_with_another_method_has_no_sign_in(vault: FakeVault) -> None:
     """It says so."""
     place = Place(vault)
-    assert not place.source.signs_in
+    assert place.source.sign_in is None
     with pytest.raises(PermanentFetchError, match="another method than oidc"):
         await place.source.begin_login(BACK)
     await place.source.close()

@@ -11,8 +11,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from broker.errors import LoginRequired, PermanentFetchError
 from broker.secret import Secret, flaw
+from broker.sign_in import Invitation
 from broker.sources.blocking import Blocking
-from broker.sources.interface import Invitation, LoginRecord
+from broker.sources.interface import LoginRecord
 from broker.sources.vault.auth import Oidc
 from broker.sources.vault.connection import Connection
 

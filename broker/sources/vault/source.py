@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from broker.errors import FetchError, PermanentFetchError
 from broker.model import Issued
+from broker.sign_in import Invitation, Page, SignIn
 from broker.sources.blocking import Blocking
-from broker.sources.interface import Context, Fetcher, Invitation
+from broker.sources.interface import Context, Fetcher
 from broker.sources.vault import reading
 from broker.sources.vault.connection import Client
 from broker.sources.vault.login import Login, seconds
@@ -24,6 +25,9 @@ _CALLS: Final = 4
 """At most so many calls after another in a fetch: sign in, find the mount, read, and once more with another login."""
 _WORTH_RENEWING: Final = 1 / 2
 """A renewal that gives less than this share of the lease runs into its longest life: get another one."""
+
+_PAGE: Final = Page("localhost", 8250, "/oidc/callback")
+"""What `vault login -method=oidc` uses, so that roles usually allow it (`allowed_redirect_uris`)."""
 
 
 class VaultSource:
@@ -42,17 +46,17 @@ class VaultSource:
         return made
 
     @property
-    def signs_in(self) -> bool:
-        """Whether a person signs in: `auth` is `oidc`."""
-        return self.session.person is not None
+    def sign_in(self) -> SignIn | None:
+        """By a browser, where `auth` is `oidc`."""
+        return SignIn(_PAGE) if self.session.person is not None else None
 
-    async def begin_login(self, redirect_uri: str) -> Invitation:
+    async def begin_login(self, redirect_uri: str | None) -> Invitation:
         """Ask the server where the browser is to go."""
-        return await self._person.begin(redirect_uri)
+        return await self._person.begin(redirect_uri or "")
 
-    async def finish_login(self, state: str, code: str) -> bool:
+    async def finish_login(self, state: str, code: str | None) -> bool:
         """Take what the browser brought back."""
-        return await self.session.signed_in(self._person, state, code)
+        return await self.session.signed_in(self._person, state, code or "")
 
     async def logout(self) -> bool:
         """Give leases and our token back, and forget the sign-in."""
