@@ -8,10 +8,13 @@ from broker.sources.env import ENV
 from broker.sources.file import FILE
 from broker.sources.interface import DEFAULT_TIMEOUT_S, Fetcher, Source, SourceType
 from broker.sources.keyring import KEYRING
+from broker.sources.litellm import LITELLM
 from broker.sources.local import LOCAL
 from broker.sources.vault import VAULT
 
-TYPES: Final[dict[str, SourceType]] = {type_.name: type_ for type_ in (KEYRING, ENV, FILE, LOCAL, COMMAND, DEMO, VAULT)}
+TYPES: Final[dict[str, SourceType]] = {
+    type_.name: type_ for type_ in (KEYRING, ENV, FILE, LOCAL, COMMAND, DEMO, VAULT, LITELLM)
+}
 """The source types by the name that `type = "..."` gives."""
 
 __all__ = ["DEFAULT_TIMEOUT_S", "TYPES", "Fetcher", "Source", "SourceType"]

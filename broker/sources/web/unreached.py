@@ -14,7 +14,7 @@ import requests
 from broker.sources.web.server import Server
 
 
-def unreached(error: requests.RequestException, server: Server) -> str:
+def unreached(error: Exception, server: Server) -> str:
     """Say what happened and what to look at, without the server's name."""
     if isinstance(error, requests.Timeout):
         return f"no answer within {server.timeout:g} s (the source's timeout); {_whether_there(server)}"
