@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,6 +106,26 @@ class Broker:
 
         Raises `BadRequest`, `UnknownCredential`, `Locked`, `Refused`, and whatever `Keeper.ask` raises.
         """
+        keeper, held, who = await self._ask(name, ttl_s, deadline_s, caller, wish)
+        now = self.clock.now()
+        remaining_s = held.remaining_s(now)
+        expires_in_s = None if held.issued.expires_at is None else max(0, int(remaining_s))
+        fingerprint = keeper.fingerprint(held)
+        if self._journal is not None:
+            self._journal.served(now, keeper.name, fingerprint, expires_in_s, who)
+        return Served(keeper.name, held, expires_in_s, fingerprint)
+
+    async def details(self, name: str, deadline_s: float, caller: Caller) -> Mapping[str, str]:
+        """Return what a credential's source tells of it beside its secret, fetched where it never was.
+
+        Raises what `token` raises.
+        """
+        _, held, _ = await self._ask(name, 0.0, deadline_s, caller, None)
+        return held.issued.details
+
+    async def _ask(
+        self, name: str | None, ttl_s: float, deadline_s: float, caller: Caller, wish: Wish | None
+    ) -> tuple[Keeper, Held, Who]:
         entry = self._entry(name)
         keeper = entry.keeper
         await self.lock_if_unused()
@@ -117,14 +137,7 @@ class Broker:
             keeper = self._entries.keeper(entry, wish)
         deadline_s -= self.clock.now().mono - began
         self.safe.used()
-        held = await keeper.ask(ttl_s, deadline_s, session, who)
-        now = self.clock.now()
-        remaining_s = held.remaining_s(now)
-        expires_in_s = None if held.issued.expires_at is None else max(0, int(remaining_s))
-        fingerprint = keeper.fingerprint(held)
-        if self._journal is not None:
-            self._journal.served(now, keeper.name, fingerprint, expires_in_s, who)
-        return Served(keeper.name, held, expires_in_s, fingerprint)
+        return keeper, await keeper.ask(ttl_s, deadline_s, session, who), who
 
     async def _lend(self, name: str) -> Issued:
         """Give a source the token of another credential: no caller, so nobody to judge, and no session."""
