@@ -331,7 +331,7 @@ def test_a_secret_used_as_a_key_is_not_repeated() -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ('[sources.v]\ntype = "oauth"\n', "sources.v.type"),
+        ('[sources.v]\ntype = "pool"\n', "sources.v.type"),
         ('[credentials.v]\nsource = "aws"\n', "credentials.v.source"),
     ],
 )

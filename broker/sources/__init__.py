@@ -10,10 +10,11 @@ from broker.sources.interface import DEFAULT_TIMEOUT_S, Fetcher, Source, SourceT
 from broker.sources.keyring import KEYRING
 from broker.sources.litellm import LITELLM
 from broker.sources.local import LOCAL
+from broker.sources.oauth import OAUTH
 from broker.sources.vault import VAULT
 
 TYPES: Final[dict[str, SourceType]] = {
-    type_.name: type_ for type_ in (KEYRING, ENV, FILE, LOCAL, COMMAND, DEMO, VAULT, LITELLM)
+    type_.name: type_ for type_ in (KEYRING, ENV, FILE, LOCAL, COMMAND, DEMO, VAULT, LITELLM, OAUTH)
 }
 """The source types by the name that `type = "..."` gives."""
 
