@@ -16,6 +16,7 @@ from typing import Any, Final
 from broker.clock import Now
 from broker.config import CredentialConfig, SourceConfig
 from broker.engine.vocabulary import Held, Receipt
+from broker.errors import Locked
 from broker.model import Issued, Kind
 from broker.secret import Secret
 from broker.storage.interface import TOKENS, Store
@@ -50,6 +51,14 @@ class TokenCache:
     def discard(self) -> None:
         """Forget it: it is refused, dead, or of another config."""
         self._store.discard(self._record)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether there is a record, which a store without a home for its key never has."""
+        try:
+            return self._store.get(self._record) is not None
+        except Locked:
+            return False
 
     def receipt(self) -> Receipt | None:
         """Return what was kept, if it was fetched by the present settings. Raises `Locked`."""

@@ -15,10 +15,12 @@ from broker.engine.life import Life
 from broker.engine.vocabulary import Failure, Held, Plan, Trouble
 from broker.errors import Locked
 from broker.model import Issued, Kind, Timing
+from broker.service.at_rest import AtRest
 from broker.service.attempt import attempt
 from broker.service.cache import TokenCache
 from broker.service.events import Event, Who
-from broker.sources.interface import Fetcher, Renewing
+from broker.service.promises import Promises
+from broker.sources.interface import Fetcher, Renewing, Returning
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +51,9 @@ class Keeper:
         self.locked = False
         self._clock = clock
         self._publish = publish
-        self._cache = cache
+        self._at_rest = AtRest(cache)
         self._kind = kind
-        self._kept = False
-        self._refused = 0
+        self._promises = Promises()
         self._history = History()
         self._flight: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -76,6 +77,7 @@ class Keeper:
         held = await self._wait_and_answer(now, ttl_s, deadline)
         if session is not None:
             self._history.given(self._clock.now(), session, held.serial, ttl_s)
+        self._promises.made(held.serial, self._clock.now().mono + ttl_s + self.life.timing.min_validity_s)
         return held
 
     async def refresh(self) -> float:
@@ -128,7 +130,8 @@ class Keeper:
 
     def replaced(self) -> None:
         """Drop the token in hand at once, as the source is known to hold another one now, or none."""
-        self._discard()
+        self._at_rest.discard()
+        self._let_go()
         self.life.forget()
         self.inputs_changed()
 
@@ -148,19 +151,20 @@ class Keeper:
 
     def restore(self) -> None:
         """Take up the token that an earlier run kept, if it is alive and of these settings. Raises `Locked`."""
-        if self._cache is None:
-            return
-        receipt = self._cache.receipt()
-        self._kept = True
+        receipt = self._at_rest.receipt()
         if self.life.held is not None:  # fetched before the store could be read, and perhaps refused since
-            self._discard()
+            self._at_rest.discard()
             self._keep()
         elif receipt is None or not self.life.restore(self._clock.now(), receipt):
-            self._discard()
+            self._at_rest.discard()
+        else:
+            self._promises.unknown()
 
     def lock(self) -> None:
         """Drop the token and call off the fetch, whose outcome is thrown away; who waits or asks is told `Locked`."""
         self.locked = True
+        if not self._at_rest.holds_one:
+            self._let_go()
         self.life.forget()
         if self._flight is not None:
             self._flight.cancel()
@@ -176,18 +180,14 @@ class Keeper:
             raise Locked("the broker is locked; run: broker unlock")
 
     def _keep(self) -> None:
-        held = self.life.held
-        if held is not None and held.issued.borrowed:
-            self._discard()  # its source gives it back when it is closed: kept, it would come back dead
-        elif self._cache is not None and held is not None and held.serial != self._refused and not self._retired:
-            self._cache.keep(held)
-            self._kept = True
+        if self.life.held is not None and not self._retired:
+            self._at_rest.keep(self.life.held)
 
-    def _discard(self) -> None:
-        """What is dead or refused must not come back, not even after `kill -9`."""
-        if self._cache is not None and self._kept:
-            self._cache.discard()
-            self._kept = False
+    def _let_go(self, held: Held | None = None) -> None:
+        """Give back this token, or the one in hand, when no caller may use it any more."""
+        held = held or self.life.held
+        if held is not None and isinstance(self.fetcher, Returning):
+            self.fetcher.superseded(held.issued, self._promises.left_s(held.serial, self._clock.now().mono))
 
     # --- the end ------------------------------------------------------------------------------------------------
 
@@ -200,6 +200,8 @@ class Keeper:
 
     async def close(self) -> None:
         """Stop for good, a running fetch included."""
+        if self._retired or not self._at_rest.holds_one:
+            self._let_go()
         self.retire()
         if self._flight is not None:
             flight = self._flight
@@ -210,8 +212,11 @@ class Keeper:
             self._failed(Failure(Trouble.TRANSIENT, "the fetch was interrupted"))
 
     async def settled(self) -> None:
-        """Wait until no fetch is running."""
+        """Wait until no fetch is running, and where the token is to be given back, until nobody may use it."""
         await self._landing(math.inf)
+        held, now = self.life.held, self._clock.now()
+        if held is not None and isinstance(self.fetcher, Returning):
+            await asyncio.sleep(min(held.remaining_s(now), self._promises.left_s(held.serial, now.mono)))
 
     # --- asking -------------------------------------------------------------------------------------------------
 
@@ -241,9 +246,8 @@ class Keeper:
         known = self.life.rejected
         if not self.life.reject(now, serial):
             return False
-        self._refused = serial
         self._renounce()
-        self._discard()
+        self._at_rest.refuse(serial)
         if known:
             return True  # said already: a caller that repeats itself must not fill the log
         log.info("%s: upstream refused the token (%s)", self.name, reason)
@@ -281,9 +285,11 @@ class Keeper:
 
     def _received(self, issued: Issued) -> None:
         now = self._clock.now()
-        first = self.life.held is None
+        before = self.life.held
         if self.life.fetched(now, issued):
-            self._tell("issued" if first else "refreshed", now)
+            if before is not None:
+                self._let_go(before)
+            self._tell("issued" if before is None else "refreshed", now)
         elif self.life.failure is not None:
             self._tell("failed", now, reason=self.life.failure.message)
             return
@@ -300,7 +306,7 @@ class Keeper:
     def _schedule(self, now: Now) -> None:
         """Make sure that the engine's next own act happens in time."""
         if self.life.held is not None and self.life.held.dead:
-            self._discard()
+            self._at_rest.discard()
         due = None if self._retired or self.locked else self.life.wake_at(now)
         if due is None:
             return

@@ -48,6 +48,17 @@ class Renewing(Protocol):
         """The token that the last `fetch` gave was refused, or is unwanted: the next one must be another."""
 
 
+@runtime_checkable
+class Returning(Protocol):
+    """A `Fetcher` whose tokens are given back when nobody uses them any more, instead of dying by themselves."""
+
+    def superseded(self, issued: Issued, unused_in_s: float) -> None:
+        """Let this token go after so many seconds, until when callers may use it; `Source.close`: at once.
+
+        Of the token in hand only when it is not kept at rest: there the next run finds it, and sessions go on.
+        """
+
+
 class Source(Protocol):
     """One `[sources.NAME]` table, set up. Credentials of one source share it, and with it a login.
 
