@@ -24,7 +24,22 @@ _URL: Final = re.compile(
 )
 _LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
 _NUMERIC: Final = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*", re.ASCII)
-_DEFAULTS: Final = {Kind.API_KEY: ("https://api.anthropic.com",)}
+_BEDROCK: Final = ("https://bedrock-runtime.*.amazonaws.com", "https://bedrock-runtime-fips.*.amazonaws.com")
+_VERTEX: Final = (
+    "https://aiplatform.googleapis.com",
+    "https://*-aiplatform.googleapis.com",
+    "https://aiplatform.us.rep.googleapis.com",
+    "https://aiplatform.eu.rep.googleapis.com",
+)
+_DEFAULTS: Final[dict[Kind, tuple[str, ...]]] = {
+    Kind.API_KEY: ("https://api.anthropic.com",),
+    Kind.AWS_SESSION: _BEDROCK,
+    Kind.BEDROCK_API_KEY: _BEDROCK,
+    Kind.ACCESS_TOKEN: _VERTEX,
+}
+"""Here a star may stand anywhere in the host, for a region's name; what a person writes is not read so."""
+
+_REGION: Final = "[a-z0-9-]{1,40}"
 _PORTS: Final = {"http": 80, "https": 443}
 _PORT_MAX: Final = 65535
 _HOST_MAX: Final = 253
@@ -49,7 +64,10 @@ def problem(url: str) -> str | None:
 
 
 def default(kind: Kind) -> tuple[str, ...]:
-    """Return the audience of a credential that names none: the provider's own endpoints for its kind."""
+    """Return the audience of a credential that names none: the provider's own endpoints for its kind.
+
+    Some of it is in a form of our own (see `_DEFAULTS`): to be given to `covers`, and not to be shown as an example.
+    """
     return _DEFAULTS.get(kind, ())
 
 
@@ -60,7 +78,9 @@ def covers(audience: Iterable[str], url: str) -> bool:
     a name), and the path begins with whole segments of the base's.
     """
     parts = _parts(url)
-    return parts is not None and any(_lies_within(parts, base) for base in map(_parts, audience) if base)
+    if parts is None:
+        return False
+    return any(_lies_within(parts, base) for base in map(_parts, audience) if base) or _is_own(url, audience)
 
 
 class _Parts(NamedTuple):
@@ -81,6 +101,19 @@ def _parts(url: str) -> _Parts | None:
         host = ipaddress.IPv6Address(host[1:-1]).compressed
     port = int(match["port"]) if match["port"] else _PORTS[scheme]
     return _Parts(scheme, host, port, tuple(segment for segment in match["path"].split("/") if segment))
+
+
+def _is_own(url: str, audience: Iterable[str]) -> bool:
+    """Whether a plain base URL is at one of the providers' own endpoints for any region, where `audience` has these."""
+    found = (_own(base) for base in audience)
+    return any(base.match(url) for base in found if base is not None)
+
+
+@lru_cache(maxsize=256)
+def _own(base: str) -> re.Pattern[str] | None:
+    if not any(base in bases for bases in _DEFAULTS.values()):
+        return None  # a person's: `*` means less there
+    return re.compile(re.escape(base).replace(r"\*", _REGION) + r"(?::443)?(?:/|\Z)", re.ASCII | re.IGNORECASE)
 
 
 def _lies_within(url: _Parts, base: _Parts) -> bool:

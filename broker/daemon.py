@@ -19,6 +19,8 @@ from broker.endpoints import audit as audit_calls
 from broker.endpoints import server
 from broker.endpoints.connections import Connections
 from broker.endpoints.control import create_app
+from broker.endpoints.faces import Faces
+from broker.endpoints.loopback import Face
 from broker.endpoints.middleware import CONNECTIONS
 from broker.errors import ConfigError
 from broker.integrations import installed_helper
@@ -26,6 +28,7 @@ from broker.integrations.notify import keep_notifying, notify, watchdog_interval
 from broker.listener import until_lost
 from broker.service.allowed import Allowed
 from broker.service.broker import Broker
+from broker.service.consumers import Consumers
 from broker.service.desktop import Desktop
 from broker.service.events import Event
 from broker.service.guard import Guard
@@ -83,6 +86,9 @@ class Daemon:
         assert runner.server is not None  # noqa: S101  # for the type checker; `setup` made it
         connections = Connections(runner.server, self._listener)
         app[CONNECTIONS].append(connections)
+        consumers = Consumers(self._system, self._broker.turned_away)
+        self._faces = Faces(self._made_faces(), consumers, paths.state_dir())
+        await self._faces.follow(self._settings.endpoints)
         watcher = Watcher(self._broker.keepers, loop)
         watcher.start()
         connections.start()
@@ -102,7 +108,10 @@ class Daemon:
         self._desktop.stop()
         self._broker.bus.close()  # event streams first: one open stream must not delay the end
         self._broker.logins.close()  # nor a person who has not signed in yet
-        await connections.drain(_DRAIN_ANSWERS_S, _DRAIN_REQUESTS_S)
+        await asyncio.gather(
+            connections.drain(_DRAIN_ANSWERS_S, _DRAIN_REQUESTS_S),
+            self._faces.drain(_DRAIN_ANSWERS_S, _DRAIN_REQUESTS_S),
+        )
         signs.cancel()
         idle.cancel()
         lost.cancel()
@@ -141,10 +150,15 @@ class Daemon:
         else:
             self._reload_error = None
             self._desktop.follow(settings.daemon.lock_on)
+            await self._faces.follow(settings.endpoints)
             logging.getLogger("broker").setLevel(settings.daemon.log_level.upper())
             log.info("config reloaded: %d credentials", len(settings.credentials))
             self._tell("reloaded", f"{len(settings.credentials)} credentials")
         notify(f"READY=1\nSTATUS={self._status_line()}")
+
+    def _made_faces(self) -> list[Face]:
+        """Make every face there is; the config says which of them listen."""
+        return []
 
     def _tell(self, name: str, reason: str | None) -> None:
         self._broker.bus.publish(Event(name, None, self._broker.clock.now().wall, reason=reason))
@@ -165,7 +179,7 @@ class Daemon:
             warnings.append(
                 {"code": "persist-changed", "message": "persist was changed; it counts after: broker restart"}
             )
-        found = [*self._broker.safe.warnings, *self._desktop.warnings, *self._books.warnings]
+        found = [*self._broker.safe.warnings, *self._desktop.warnings, *self._books.warnings, *self._faces.warnings]
         warnings += [{"code": code, "message": message} for code, message in found]
         return {
             "version": __version__,
@@ -175,6 +189,7 @@ class Daemon:
             "locked": self._broker.safe.locked,
             "persist": self._store.persist,
             "helper": self._helper,
+            "endpoints": self._faces.addresses,
             "warnings": warnings,
         }
 

@@ -29,7 +29,8 @@ class Connections:
     the listening socket has to stay open for the next daemon where a service manager holds it.
     """
 
-    def __init__(self, server: web.Server, listener: socket.socket) -> None:
+    def __init__(self, server: web.Server, listener: socket.socket, most: int = 4096) -> None:
+        """Accept nothing yet. `most`: so many connections are open at a time, and not many more."""
         self.draining = False
         self._server = server
         self._listener = listener
@@ -37,7 +38,7 @@ class Connections:
         self._arriving: set[asyncio.Task[object]] = set()
         self._busy: set[asyncio.BaseProtocol] = set()
         self._served: set[asyncio.BaseProtocol] = set()
-        self._limit = max(16, min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4))
+        self._limit = max(16, min(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4))
 
     def start(self) -> None:
         """Begin to accept."""

@@ -100,14 +100,14 @@ def _foreign_error(request: web.Request, error: web.HTTPException) -> web.Stream
     return _error(request, BadRequest(f"{request.method} {request.path[:80]}: {error.reason}"), error.status)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Make it one line for a terminal: a name that somebody asks for could tell that what to do."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
 
 
 def _error(request: web.Request, error: BrokerError, status: int | None = None) -> web.Response:
-    message = _one_line(str(error))
+    message = one_line(str(error))
     headers = {"X-Broker-Error": error.code, "Cache-Control": "no-store"}
     status = status or error.http_status
     if "application/json" in request.headers.get("Accept", ""):

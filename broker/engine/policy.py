@@ -111,15 +111,20 @@ def surroundings(told: Told | None, caller: Shown | None, claude: Shown | None, 
 
 
 @lru_cache(maxsize=256)
-def verdict(around: Surroundings, found: Found, bases: tuple[str, ...], kind: Kind) -> Verdict:
-    """Say whether a token of a credential with the audience `bases` (empty: its kind's own) may go there."""
+def verdict(around: Surroundings, found: Found, bases: tuple[str, ...], kind: Kind, *, as_key: bool = True) -> Verdict:
+    """Say whether a token of a credential with the audience `bases` (empty: its kind's own) may go there.
+
+    `as_key`: the caller gets a text that may be Claude Code's API key, which it sends to whichever provider it is on.
+    Otherwise it is sent, or signs, only where a provider takes this kind by itself: keys of AWS's only on Bedrock, say,
+    so that a Claude Code on another provider may well run programs that use them.
+    """
     own = audience.default(kind)
     wanted = bases or own
     if not around.certain:  # nobody names a destination, so there is none: a person asks by the helper
         wanted = (*wanted, *own)
     folder = around.place.folders[0]
     known = Known(folder, found.files, live=around.live, initial=around.initial, arguments=around.arguments)
-    return judge(known, wanted, found.pins)
+    return judge(known, wanted, found.pins, None if as_key and kind is not Kind.AWS_SESSION else kind)
 
 
 def steers(name: str) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,9 +19,10 @@ from broker.errors import BadRequest, Refused, UnknownCredential
 from broker.model import Issued
 from broker.platform.interface import Peer, Platform
 from broker.service.ancestors import Ancestors, Lineage
+from broker.service.consumers import Consumer
 from broker.service.entries import Entries, Entry
 from broker.service.events import Bus, Event, Who
-from broker.service.guard import Guard
+from broker.service.guard import GONE, Guard
 from broker.service.journal import Journal, Record, who_is
 from broker.service.keeper import Keeper
 from broker.service.logins import KeptLogin, Logins
@@ -41,15 +43,27 @@ _LEND_S: Final = 25.0
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `told`: what it says of its surroundings, None where it is no helper."""
+    """Who asks. `told`: what it says of its surroundings, None where it is no helper.
+
+    `as_key`: it gets a text that Claude Code may take for its API key, and so send to whichever provider it is on; else
+    it asks for a kind that only some providers are sent (see `policy.verdict`), and as often as it likes: its asking
+    early tells of no refusal. `consumer`: who asks through a face on TCP, where a socket tells no more of its `peer`.
+    """
 
     peer: Peer
     told: Told | None = None
+    as_key: bool = True
+    consumer: Consumer | None = None
 
     @property
     def from_tool(self) -> bool:
         """Whether it says that it is a tool or hook of Claude Code's."""
         return self.told is not None and any(name == "CLAUDECODE" for name, _ in self.told.variables)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Every process that it may be."""
+        return self.consumer.pids if self.consumer is not None else (self.peer.pid,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,24 +236,40 @@ class Broker:
         """Ask the guard; return the session whose helper this certainly is, and who asks. Raises `Refused`."""
         who = Who(caller.peer.pid, "")
         try:
-            with self._ancestors.of(caller.peer.pid) as lineage:
-                session = self._session(caller, lineage)
-                who = who_is(caller.peer, lineage, session)
-                if self._guard is not None:
-                    await self._guard.check(lineage, caller.told, entry.config.audience, entry.keeper.kind)
+            with ExitStack() as stack:
+                lineages = [stack.enter_context(self._ancestors.of(pid)) for pid in caller.pids]
+                session = self._session(caller, lineages[0])
+                who = who_is(caller.peer, lineages[0], session)
+                for lineage in lineages:
+                    await self._judge(caller, lineage, entry)
+                _check_still_there(caller, lineages)
                 return session if self.config.daemon.infer_rejection else None, who
         except Refused as refused:
             self._refused(entry.keeper.name, str(refused), who)
             raise
 
+    async def _judge(self, caller: Caller, lineage: Lineage, entry: Entry) -> None:
+        if self._guard is not None:
+            audience, kind = entry.config.audience, entry.keeper.kind
+            await self._guard.check(lineage, caller.told, audience, kind, as_key=caller.as_key)
+
     def _refused(self, credential: str | None, reason: str, who: Who) -> None:
         self.bus.publish(Event("refused", credential, self.clock.now().wall, reason=reason, who=who))
 
     def _session(self, caller: Caller, lineage: Lineage) -> Session | None:
-        if caller.from_tool or lineage.claude is None:
+        if not caller.as_key or caller.from_tool or lineage.claude is None:
             return None
         session = session_of(lineage.chain, self._platform.arguments)
         if session is None or has_variable(lineage.environment, "CLAUDECODE"):
             return None  # a status line, hook or tool of Claude Code's may ask as often as it likes
         # Last of all: were the pid handed on to another process meanwhile, this would be a stranger's session.
         return session if lineage.same() else None
+
+
+def _check_still_there(caller: Caller, lineages: Sequence[Lineage]) -> None:
+    """Look once more at a face's consumer: were a pid handed on meanwhile, a stranger was judged. Raises `Refused`."""
+    if caller.consumer is None:
+        return
+    # In this order: whoever is the same process afterwards held the socket as that one.
+    if not (caller.consumer.holds() and all(lineage.same() for lineage in lineages)):
+        raise Refused(GONE)

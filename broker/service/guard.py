@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 REMEMBERED_S: Final = 600.0
 """A refusal is a warning in the status for so long: Claude Code hides what its helper says."""
 
-_GONE: Final = "the caller is not the process that asked any more"
+GONE: Final = "the caller is not the process that asked any more"
 
 
 class Guard:
@@ -46,31 +46,35 @@ class Guard:
             return None
         return self._refused[1]
 
-    async def check(self, lineage: Lineage, told: Told | None, audience: tuple[str, ...], kind: Kind) -> None:
+    async def check(
+        self, lineage: Lineage, told: Told | None, audience: tuple[str, ...], kind: Kind, *, as_key: bool = True
+    ) -> None:
         """Let pass, or raise `Refused`.
 
-        `told` is None for a caller that is no helper. Such a one is a person's (`broker token`, curl) unless there is a
+        `as_key`: see `policy.verdict`. `told` is None for a caller that is no helper. Such a one is a person's (`broker token`, curl) unless there is a
         Claude Code above it: then the token is as good as that one's.
         """
         try:
-            await self._check(lineage, told, audience, kind)
+            await self._check(lineage, told, audience, kind, as_key=as_key)
         except Refused as refused:
             if str(refused) != self.refusal:  # once: a caller that repeats itself must not fill the log
                 log.warning("refused: %s", refused)
             self._refused = (self._clock.now().mono, str(refused))
             raise
 
-    async def _check(self, lineage: Lineage, told: Told | None, audience: tuple[str, ...], kind: Kind) -> None:
+    async def _check(
+        self, lineage: Lineage, told: Told | None, audience: tuple[str, ...], kind: Kind, *, as_key: bool
+    ) -> None:
         if told is None and lineage.claude is None:
             return
         around = self._surroundings(lineage, told)
         looked = await self._settings.look(around.place)
         if looked.trouble is not None:
             raise Refused(looked.trouble)
-        _raise(policy.verdict(around, looked.found, audience, kind))
+        _raise(policy.verdict(around, looked.found, audience, kind, as_key=as_key))
         # Last of all: were the pid handed on to another process meanwhile, a stranger was judged.
         if lineage.chain and not lineage.same():
-            raise Refused(_GONE)
+            raise Refused(GONE)
 
     def _surroundings(self, lineage: Lineage, told: Told | None) -> Surroundings:
         caller = claude = None

@@ -110,7 +110,9 @@ async def test_a_changed_audience_holds_at_once() -> None:
     judged: list[tuple[str, ...]] = []
 
     class Recorder:
-        async def check(self, _lineage: object, _told: object, audience: tuple[str, ...], _kind: object) -> None:
+        async def check(
+            self, _lineage: object, _told: object, audience: tuple[str, ...], *_: object, **__: object
+        ) -> None:
             judged.append(audience)
 
     world.broker._guard = cast("Guard", Recorder())

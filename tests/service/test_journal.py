@@ -176,7 +176,7 @@ class RefusingGuard(Guard):
     def __init__(self) -> None:
         """Look at nothing."""
 
-    async def check(self, *_: object) -> None:
+    async def check(self, *_: object, **__: object) -> None:
         """Refuse."""
         raise Refused("settings.json steers elsewhere")
 

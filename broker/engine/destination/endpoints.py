@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.engine.destination.layers import ABSENT, Layers, Value
+from broker.model import Kind
 
 _OFF: Final = frozenset({ABSENT, "0", "false", "no", "off"})
 _ON: Final = frozenset({"1", "true", "yes", "on"})
@@ -20,7 +21,7 @@ class Provider:
 
     `switch` is the variable that turns it on, `url` the one that redirects it. `own` says where it goes otherwise by
     its region, None where that cannot be known from outside; the region is in the first variable of `part` that is
-    set, else it is `usual`.
+    set, else it is `usual`. `takes`: what it authenticates by beside an API key, got by Claude Code itself.
     """
 
     switch: str
@@ -28,6 +29,11 @@ class Provider:
     own: Callable[[str], str] | None = None
     part: tuple[str, ...] = ()
     usual: str = ""
+    takes: frozenset[Kind] = frozenset()
+
+
+_AWS: Final = frozenset({Kind.AWS_SESSION, Kind.BEDROCK_API_KEY})
+_GOOGLE: Final = frozenset({Kind.ACCESS_TOKEN})
 
 
 def _vertex(region: str) -> str:
@@ -47,6 +53,7 @@ PROVIDERS: Final = (
         lambda region: f"https://bedrock-runtime.{region}.amazonaws.com",
         ("AWS_REGION", "AWS_DEFAULT_REGION"),
         "us-east-1",
+        _AWS,
     ),
     Provider(
         "CLAUDE_CODE_USE_VERTEX",
@@ -54,11 +61,12 @@ PROVIDERS: Final = (
         _vertex,
         ("CLOUD_ML_REGION",),
         "us-east5",
+        _GOOGLE,
     ),
     Provider("CLAUDE_CODE_USE_FOUNDRY", "ANTHROPIC_FOUNDRY_BASE_URL"),
-    Provider("CLAUDE_CODE_USE_ANTHROPIC_AWS", "ANTHROPIC_AWS_BASE_URL"),
-    Provider("CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD", "ANTHROPIC_GOOGLE_CLOUD_BASE_URL"),
-    Provider("CLAUDE_CODE_USE_MANTLE", "ANTHROPIC_BEDROCK_MANTLE_BASE_URL"),
+    Provider("CLAUDE_CODE_USE_ANTHROPIC_AWS", "ANTHROPIC_AWS_BASE_URL", takes=_AWS),
+    Provider("CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD", "ANTHROPIC_GOOGLE_CLOUD_BASE_URL", takes=_GOOGLE),
+    Provider("CLAUDE_CODE_USE_MANTLE", "ANTHROPIC_BEDROCK_MANTLE_BASE_URL", takes=_AWS),
     Provider("CLAUDE_CODE_USE_GATEWAY", "ANTHROPIC_BASE_URL"),
 )
 BASE_URLS: Final = frozenset(provider.url for provider in (FIRST_PARTY, *PROVIDERS))
@@ -73,8 +81,12 @@ class Destination:
     provider: Provider
 
 
-def destinations(layers: Layers) -> Iterator[Destination]:
-    """Find every base URL that requests may go to."""
+def destinations(layers: Layers, kind: Kind | None = None) -> Iterator[Destination]:
+    """Find every base URL that requests may go to; with a `kind`, of the providers that take it."""
+    return (found for found in _all(layers) if kind is None or kind is Kind.API_KEY or kind in found.provider.takes)
+
+
+def _all(layers: Layers) -> Iterator[Destination]:
     sure = False
     for provider in filter(lambda provider: layers.mention(provider.switch), PROVIDERS):
         switch = layers.values(provider.switch)

@@ -12,13 +12,16 @@ from broker.engine.destination.endpoints import BASE_URLS, Destination, destinat
 from broker.engine.destination.known import Allowed, Known, Pins, Refused, Scope, SettingsFile, Verdict
 from broker.engine.destination.layers import LIVE, Layers, files_in_use
 from broker.engine.destination.names import intercepting
+from broker.model import Kind
 
 _SHOWN_MAX: Final = 1024
 _NOT_MEANT: Final = "which is outside this credential's audience"
 
 
-def judge(known: Known, audience: Sequence[str], allowed: Pins) -> Verdict:
+def judge(known: Known, audience: Sequence[str], allowed: Pins, kind: Kind | None = None) -> Verdict:
     """Say whether a token of a credential with this audience may be handed to this Claude Code, or why not.
+
+    With a `kind` only what a provider is sent that takes this kind counts for where requests go; None: all of it.
 
     `audience` are base URLs as `broker.audience` reads them; for a credential that names none give
     `broker.audience.default(kind)`. A file in `allowed` may say what it likes, except where requests go in the end:
@@ -33,7 +36,7 @@ def judge(known: Known, audience: Sequence[str], allowed: Pins) -> Verdict:
     for name, text in layers.vanished():
         if title := intercepting(name, text):
             return _vanished(name, title)
-    goes_to = list(destinations(layers))
+    goes_to = list(destinations(layers, kind))
     for destination in goes_to:
         if destination.url is None or not audiences.covers(audience, destination.url):
             return _outside(destination)
