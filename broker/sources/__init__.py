@@ -6,6 +6,7 @@ from broker.sources.command import COMMAND
 from broker.sources.demo import DEMO
 from broker.sources.env import ENV
 from broker.sources.file import FILE
+from broker.sources.gcp import GCP
 from broker.sources.interface import DEFAULT_TIMEOUT_S, Fetcher, Source, SourceType
 from broker.sources.keyring import KEYRING
 from broker.sources.litellm import LITELLM
@@ -14,7 +15,7 @@ from broker.sources.oauth import OAUTH
 from broker.sources.vault import VAULT
 
 TYPES: Final[dict[str, SourceType]] = {
-    type_.name: type_ for type_ in (KEYRING, ENV, FILE, LOCAL, COMMAND, DEMO, VAULT, LITELLM, OAUTH)
+    type_.name: type_ for type_ in (KEYRING, ENV, FILE, LOCAL, COMMAND, DEMO, VAULT, GCP, LITELLM, OAUTH)
 }
 """The source types by the name that `type = "..."` gives."""
 

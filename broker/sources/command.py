@@ -146,9 +146,7 @@ class CommandFetcher:
             raise TransientFetchError(f"{self._name}: cannot be started ({error.strerror})") from None
 
     def _env(self) -> dict[str, str]:
-        """Pass on what programs need to find their own settings and agents, and nothing that may be a secret."""
-        names = {*_PASSED_ON, *self.source.env, *(name for name in os.environ if name.startswith("LC_"))}
-        return {name: os.environ[name] for name in names if name in os.environ}
+        return passed_on(*self.source.env)
 
     def _failure(self, finished: process.Finished) -> TransientFetchError:
         if finished.returncode < 0:
@@ -158,6 +156,12 @@ class CommandFetcher:
         passed = [os.environ[name] for name in self.source.env if name in os.environ]
         said = last_line(finished.stderr, finished.stdout, passed)
         return TransientFetchError(f"{self._name}: {how}" + (f": {said}" if said else ""))
+
+
+def passed_on(*others: str) -> dict[str, str]:
+    """Pass on what programs need to find their own settings and agents, and nothing that may be a secret."""
+    names = {*_PASSED_ON, *others, *(name for name in os.environ if name.startswith("LC_"))}
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def _signal_name(number: int) -> str:
