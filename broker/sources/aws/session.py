@@ -35,5 +35,8 @@ class Identity(Protocol):
     async def session(self) -> Session:
         """Get keys, as new as they can be had. Raises `TransientFetchError`, `PermanentFetchError`, `LoginRequired`."""
 
-    def changed(self) -> bool:
-        """Whether another try would use other inputs than the last one. Called off the event loop."""
+    def changed(self, *, failed: bool) -> bool:
+        """Whether another try would use other inputs than the last one, which `failed` or not.
+
+        Called off the event loop.
+        """

@@ -21,6 +21,7 @@ from broker.model import Kind
 from broker.sources.answer import is_path
 from broker.sources.aws.sso import SsoSettings
 from broker.sources.references import Reference
+from broker.sources.web.server import checked_url
 
 ROLE_ARN: Final = re.compile(
     r"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>[0-9]{12}):role/[\w+=,.@/-]{1,576}", re.ASCII
@@ -108,7 +109,10 @@ class AwsSourceSettings:
         self._check_mfa()
         _check(self.region, _REGION, "region must be such as us-east-1")
         if self.endpoint_url is not None:
-            _check_endpoint(self.endpoint_url)
+            checked = checked_url("endpoint_url", self.endpoint_url, "https://sts.example", allow_http=True)
+            if is_open(checked):
+                raise ValueError("endpoint_url must be https, as others on the network can read http")
+            object.__setattr__(self, "endpoint_url", checked)
         if self.role_arn is None:
             self._check_without_role()
         else:
@@ -225,6 +229,12 @@ class AwsSettings:
             raise ValueError("duration belongs to kind = bedrock-api-key; that of a session stands on the source")
 
 
+def is_open(url: str) -> bool:
+    """Whether whoever listens on the way could read what goes there and comes back."""
+    parts = urlsplit(url)
+    return parts.scheme != "https" and not _LOOPBACK.fullmatch(parts.hostname or "")
+
+
 def _check(text: str | None, pattern: re.Pattern[str], expected: str) -> None:
     if text is not None and not pattern.fullmatch(text):
         raise ValueError(expected)
@@ -252,16 +262,3 @@ def _check_tags(tags: Mapping[str, str] | None, transitive: tuple[str, ...]) -> 
         raise ValueError("tags is a table of at most 50 texts")
     if missing := [name for name in transitive if name not in known]:
         raise ValueError(f"transitive_tags: {missing[0][:64]!r} is not among tags")
-
-
-def _check_endpoint(text: str) -> None:
-    try:
-        url = urlsplit(text)
-        sound = url.scheme in {"http", "https"} and bool(url.hostname) and (url.port or 1) > 0
-    except ValueError:
-        sound = False
-    if not sound or "@" in url.netloc or url.query or url.fragment or not text.isprintable() or " " in text:
-        raise ValueError("endpoint_url must be a URL such as https://vpce-0.sts.eu-west-1.vpce.amazonaws.com")
-    if url.scheme == "http" and not _LOOPBACK.fullmatch(url.hostname or ""):
-        # Whoever listens on the way would read the keys that it answers with.
-        raise ValueError("endpoint_url must be https, except on this machine")
