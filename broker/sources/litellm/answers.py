@@ -6,15 +6,15 @@ input FastAPI's `{"detail": [...]}`, and a plain "Internal Server Error" where i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from broker.errors import FetchError, PermanentFetchError, TransientFetchError
 from broker.model import Issued
 from broker.secret import Secret, flaw
 from broker.sources import expiry
-from broker.sources.complaint import last_line
 from broker.sources.web.calls import Reply
+from broker.sources.web.said import shown
 
 _NO_DATABASE: Final = (
     "this LiteLLM has no database, so it makes no keys; its administrator sets database_url, or serve a fixed key by"
@@ -33,13 +33,13 @@ def issued(reply: Reply, *, began: float, duration_s: float, alias: str) -> Issu
     return Issued({"token": Secret(key)}, began + lifetime_s, details={"key_alias": alias})
 
 
-def refusal(reply: Reply, server: str, what: str, sent: Iterable[Secret]) -> FetchError:
-    """Say why LiteLLM did not do it."""
-    said = _said(reply, sent)
+def refusal(reply: Reply, what: str, sent: Iterable[Secret], wish: Mapping[str, Any]) -> FetchError:
+    """Say why LiteLLM did not do `what` as the wish was; `what` names the server too."""
+    said = shown(_message(reply.fields), sent, _words(wish))
     if "No connected db" in said or "DB not connected" in said:
-        return PermanentFetchError(f"{server}: {what}: {_NO_DATABASE}")
+        return PermanentFetchError(f"{what}: {_NO_DATABASE}")
     failure, words = _by_status(reply, said)
-    return failure(f"{server}: {what}: {words}")
+    return failure(f"{what}: {words}")
 
 
 def _by_status(reply: Reply, said: str) -> tuple[type[FetchError], str]:
@@ -76,9 +76,14 @@ def _lifetime_s(reply: Reply) -> float:
     return float("inf") if moment is None else moment - reply.date
 
 
-def _said(reply: Reply, sent: Iterable[Secret]) -> str:
-    message = _message(reply.fields)
-    return last_line(" ".join(message.split()).encode(), b"", [secret.reveal() for secret in sent])
+def _words(wish: Mapping[str, Any]) -> set[str]:
+    """List what we asked for and may be quoted: a model's name, a team's."""
+    return {
+        text
+        for value in wish.values()
+        for text in (value if isinstance(value, list) else [value])
+        if isinstance(text, str)
+    }
 
 
 def _message(body: Any) -> str:  # noqa: ANN401  # JSON

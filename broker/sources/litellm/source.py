@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any, Final
 
 from broker.errors import FetchError, PermanentFetchError
@@ -85,21 +86,22 @@ class LiteLLMFetcher:
     async def _made(self, master_key: Secret) -> Issued:
         alias = f"{self._prefix}-{secrets.token_hex(_SUFFIX_BYTES)}"  # LiteLLM takes none twice
         began = time.time()
-        reply = await self._asked(master_key, alias, began)
+        wish = self._wish(alias)
+        reply = await self._asked(master_key, wish, began)
         if not reply.ok:
-            raise answers.refusal(reply, self._source.settings.base_url, _WHAT, [master_key])
+            raise answers.refusal(reply, f"{self._source.settings.base_url}: {_WHAT}", [master_key], wish)
         self._source.leftovers.reached()
         return answers.issued(reply, began=began, duration_s=self._settings.duration, alias=alias)
 
-    async def _asked(self, master_key: Secret, alias: str, began: float) -> Reply:
+    async def _asked(self, master_key: Secret, wish: Mapping[str, Any], began: float) -> Reply:
         headers = {"Authorization": bearer(master_key)}
         try:
-            return await self._source.calls.post(self._thread, "/key/generate", self._body(alias), headers, _WHAT)
+            return await self._source.calls.post(self._thread, "/key/generate", wish, headers, _WHAT)
         except (FetchError, asyncio.CancelledError):
-            self._source.leftovers.lost(alias, began + self._settings.duration)
+            self._source.leftovers.lost(wish["key_alias"], began + self._settings.duration)
             raise
 
-    def _body(self, alias: str) -> dict[str, Any]:
+    def _wish(self, alias: str) -> dict[str, Any]:
         settings = self._settings
         wanted = {
             "duration": f"{settings.duration:.0f}s",  # always: a key that nobody stores must not outlive it
