@@ -332,7 +332,7 @@ def test_a_secret_used_as_a_key_is_not_repeated() -> None:
     ("text", "place"),
     [
         ('[sources.v]\ntype = "pool"\n', "sources.v.type"),
-        ('[credentials.v]\nsource = "aws"\n', "credentials.v.source"),
+        ('[credentials.v]\nsource = "pool"\n', "credentials.v.source"),
     ],
 )
 def test_what_later_versions_do_is_refused_by_this_one(text: str, place: str) -> None:
