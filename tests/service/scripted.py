@@ -72,6 +72,17 @@ class ScriptedFetcher:
         self.renounced += 1
 
 
+@dataclass
+class ReturningFetcher(ScriptedFetcher):
+    """One that takes tokens back. `returned`: each of them, and in how many seconds nobody uses it any more."""
+
+    returned: list[tuple[str, float]] = field(default_factory=list)
+
+    def superseded(self, issued: Issued, unused_in_s: float) -> None:
+        """Note it."""
+        self.returned.append((text_of(issued), unused_in_s))
+
+
 class Kept:
     """A keeper, its source, its clock and everything it told."""
 

@@ -40,7 +40,7 @@ class FakeSource:
 
     def fetcher(self, settings: Any, credential: str) -> Fetcher:  # noqa: ANN401, ARG002  # the interface's
         """Bind, and remember for the test."""
-        made = ScriptedFetcher(self.world.clock).then(*self.world.script)
+        made = self.world.fetcher_type(self.world.clock).then(*self.world.script)
         self.world.fetchers.append(made)
         return made
 
@@ -125,10 +125,12 @@ class World:
         boot: str = "boot-1",
         daemon: DaemonConfig | None = None,
         record: Callable[[Any, str], str | None] = lambda _settings, _name: None,
+        fetcher_type: type[ScriptedFetcher] = ScriptedFetcher,
     ) -> None:
         self.clock = clock or VirtualClock()
         self.store = store or FakeStore()
         self.script = script
+        self.fetcher_type = fetcher_type
         self.sources: list[FakeSource] = []
         self.fetchers: list[ScriptedFetcher] = []
         self.platform = FakePlatform()
