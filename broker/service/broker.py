@@ -16,14 +16,14 @@ from broker.engine.callers import Session, has_variable, session_of
 from broker.engine.policy import Told
 from broker.engine.vocabulary import Held
 from broker.errors import BadRequest, Refused, UnknownCredential
-from broker.model import Issued
+from broker.model import Issued, Kind
 from broker.platform.interface import Peer, Platform
 from broker.service.ancestors import Ancestors, Lineage
 from broker.service.consumers import Consumer
 from broker.service.entries import Entries, Entry
 from broker.service.events import Bus, Event, Who
 from broker.service.guard import GONE, Guard
-from broker.service.journal import Journal, Record, who_is
+from broker.service.journal import Journal, Record, identity_in, who_is
 from broker.service.keeper import Keeper
 from broker.service.logins import KeptLogin, Logins
 from broker.service.safe import Safe
@@ -45,14 +45,15 @@ _LEND_S: Final = 25.0
 class Caller:
     """Who asks. `told`: what it says of its surroundings, None where it is no helper.
 
-    `as_key`: it gets a text that Claude Code may take for its API key, and so send to whichever provider it is on; else
-    it asks for a kind that only some providers are sent (see `policy.verdict`), and as often as it likes: its asking
-    early tells of no refusal. `consumer`: who asks through a face on TCP, where a socket tells no more of its `peer`.
+    `wants`: it takes a credential of this kind only, as what it is: that goes only where a provider takes this kind (see
+    `policy.verdict`), and its asking early tells of no refusal. None: it gets a text that Claude Code may take for its
+    API key, and so send to whichever provider it is on. `consumer`: who asks through a face on TCP, where the kernel
+    says no more of its `peer`.
     """
 
     peer: Peer
     told: Told | None = None
-    as_key: bool = True
+    wants: Kind | None = None
     consumer: Consumer | None = None
 
     @property
@@ -126,7 +127,8 @@ class Broker:
         expires_in_s = None if held.issued.expires_at is None else max(0, int(remaining_s))
         fingerprint = keeper.fingerprint(held)
         if self._journal is not None:
-            self._journal.served(now, keeper.name, fingerprint, expires_in_s, who)
+            identity = identity_in(held.issued.details)
+            self._journal.served(now, keeper.name, fingerprint, expires_in_s, who, identity=identity)
         return Served(keeper.name, held, expires_in_s, fingerprint)
 
     async def details(self, name: str, deadline_s: float, caller: Caller) -> Mapping[str, str]:
@@ -151,7 +153,12 @@ class Broker:
             keeper = self._entries.keeper(entry, wish)
         deadline_s -= self.clock.now().mono - began
         self.safe.used()
-        return keeper, await keeper.ask(ttl_s, deadline_s, session, who), who
+        held = await keeper.ask(ttl_s, deadline_s, session, who)
+        if caller.wants not in {None, held.issued.kind}:  # the guard judged another kind than this
+            raise BadRequest(
+                f"{keeper.name} is an {held.issued.kind}, not an {caller.wants}; ask for another credential"
+            )
+        return keeper, held, who
 
     async def _lend(self, name: str) -> Issued:
         """Give a source the token of another credential: no caller, so nobody to judge, and no session."""
@@ -250,14 +257,15 @@ class Broker:
 
     async def _judge(self, caller: Caller, lineage: Lineage, entry: Entry) -> None:
         if self._guard is not None:
-            audience, kind = entry.config.audience, entry.keeper.kind
-            await self._guard.check(lineage, caller.told, audience, kind, as_key=caller.as_key)
+            kind = caller.wants or entry.keeper.kind
+            audience, as_key = entry.config.audience, caller.wants is None
+            await self._guard.check(lineage, caller.told, audience, kind, as_key=as_key)
 
     def _refused(self, credential: str | None, reason: str, who: Who) -> None:
         self.bus.publish(Event("refused", credential, self.clock.now().wall, reason=reason, who=who))
 
     def _session(self, caller: Caller, lineage: Lineage) -> Session | None:
-        if not caller.as_key or caller.from_tool or lineage.claude is None:
+        if caller.wants is not None or caller.from_tool or lineage.claude is None:
             return None
         session = session_of(lineage.chain, self._platform.arguments)
         if session is None or has_variable(lineage.environment, "CLAUDECODE"):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,8 @@ from broker.service.events import CHILD, HELPER, Event, Who
 REPEAT_S: Final = 3600.0
 RECIPIENTS_MAX: Final = 4096
 """Recipients remembered; the one that asked longest ago is forgotten first, which costs one line."""
+
+_IDENTITIES: Final = ("arn", "email")
 
 Facts = dict[str, str | int | None]
 Record = Callable[[float, Facts], None]
@@ -56,12 +58,21 @@ class Journal:
         facts = _facts(event.name, event.credential, event.fingerprint, event.expires_in_s, event.who)
         self._record(event.at, facts | {"reason": event.reason, "times": _many(times)})
 
-    def served(self, now: Now, credential: str, fingerprint: str, expires_in_s: int | None, who: Who) -> None:
-        """Record that `who` is given this token, where that is news."""
+    def served(
+        self,
+        now: Now,
+        credential: str,
+        fingerprint: str,
+        expires_in_s: int | None,
+        who: Who,
+        *,
+        identity: str | None = None,
+    ) -> None:
+        """Record that `who` is given this token, where that is news; `identity`: whose it is (an AWS role's ARN)."""
         times = self._news(now.mono, (credential, fingerprint, who.recipient))
         if times:
             facts = _facts("served", credential, fingerprint, expires_in_s, who)
-            self._record(now.wall, facts | {"times": _many(times)})
+            self._record(now.wall, facts | {"identity": identity, "times": _many(times)})
 
     def _news(self, now: float, what: Hashable) -> int:
         """Return for how many times a line about `what` would stand; 0 where none is due. `now` is `mono`."""
@@ -88,6 +99,11 @@ def who_is(peer: Peer, lineage: Lineage, session: Session | None) -> Who:
         return Who(peer.pid, program, within=_kernel_session(peer.pid))
     role = HELPER if session is not None else CHILD
     return Who(peer.pid, program, claude.pid, role, within=claude.started)
+
+
+def identity_in(details: Mapping[str, str]) -> str | None:
+    """Find in a credential's details whom it makes of its bearer: an AWS role or user, a Google account."""
+    return next((details[name] for name in _IDENTITIES if name in details), None)
 
 
 def _kernel_session(pid: int) -> int:

@@ -18,7 +18,7 @@ from broker.service.ancestors import Lineage
 from broker.service.broker import Caller
 from broker.service.events import Event, Who
 from broker.service.guard import Guard
-from broker.service.journal import RECIPIENTS_MAX, REPEAT_S, Journal, who_is
+from broker.service.journal import RECIPIENTS_MAX, REPEAT_S, Journal, identity_in, who_is
 from tests.service.scripted import Step
 from tests.service.virtual_time import in_virtual_time
 from tests.service.world import HELPER, PERSON, FakePlatform, World
@@ -84,6 +84,18 @@ def test_every_recipient_of_every_token_is_in_the_trail() -> None:
     book.serve(CLAUDE, *others, fingerprint="f2")
     book.serve(CLAUDE, *others, fingerprint="f2")
     assert len(book.lines) == 2 * (1 + len(others))
+
+
+def test_whose_token_it_is_is_in_the_trail() -> None:
+    """Who got which role of AWS's, or which account of Google's; of other credentials there is nothing to tell."""
+    book = Book()
+    role = identity_in({"account_id": "123456789012", "arn": "arn:aws:sts::123456789012:assumed-role/claude/me"})
+    book.journal.served(book.now(), "work", "f1", 60, CLAUDE, identity=role)
+    book.journal.served(book.now(), "work", "f2", 60, CLAUDE, identity=identity_in({"path": "secret/claude"}))
+    assert [line.get("identity") for line in book.lines] == [
+        "arn:aws:sts::123456789012:assumed-role/claude/me",
+        None,
+    ]
 
 
 def test_the_memory_of_recipients_is_bounded() -> None:
