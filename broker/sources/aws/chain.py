@@ -21,6 +21,7 @@ from broker.sources.aws.sdk import CALL_S, Library, Sdk
 from broker.sources.aws.session import Identity, Session
 from broker.sources.aws.settings import AwsSourceSettings, Role
 from broker.sources.aws.skew import Skew
+from broker.sources.aws.sso_identity import Sso
 from broker.sources.blocking import Blocking
 from broker.sources.interface import Context
 
@@ -45,7 +46,8 @@ class Chain:
         self.skew = Skew()
         self.calls = Calls(Sdk(settings, self.skew))
         self._mfa = MfaCode(settings.mfa_code, context) if settings.mfa_code is not None else None
-        self._identity = _identity(settings, context, self.calls, self._mfa)
+        self.sso = Sso(settings.sso, self.calls.sdk, context) if settings.sso is not None else None
+        self._identity = self.sso or _identity(settings, context, self.calls, self._mfa)
         token = settings.web_identity_token
         self._web_token = references.bind(token, context) if token is not None else None
         self._thread = Blocking("aws")
@@ -96,7 +98,13 @@ class Chain:
         if self._making is not None:
             self._making.cancel()
             await asyncio.wait({self._making})
-        self._made = self._user = None
+        self.forget()
+        if self.sso is not None:
+            await self.sso.close()
+
+    def forget(self) -> None:
+        """Make the next session anew, whatever the last try came to: somebody has signed in or out."""
+        self._made = self._user = self._failure = None
 
     # --- one for all --------------------------------------------------------------------------------------------
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 
+from broker.errors import PermanentFetchError
 from broker.model import Issued, Kind
 from broker.secret import Secret
-from broker.sources.aws import bedrock, stored
+from broker.sign_in import Invitation, SignIn
+from broker.sources.aws import bedrock, sso_identity, stored
 from broker.sources.aws.calls import Doing
 from broker.sources.aws.chain import Chain
 from broker.sources.aws.refusals import KeysRefused
 from broker.sources.aws.sdk import CALL_S
 from broker.sources.aws.session import Session
 from broker.sources.aws.settings import AwsSettings, AwsSourceSettings
+from broker.sources.aws.sso_identity import Sso
 from broker.sources.blocking import Blocking
 from broker.sources.interface import Context, Fetcher
 
@@ -29,6 +32,32 @@ class AwsSource:
         if settings.kind in {"secretsmanager", "ssm"}:
             return StoredFetcher(self.chain, settings)
         return SessionFetcher(self.chain, settings)
+
+    @property
+    def sign_in(self) -> SignIn | None:
+        """By a browser or a device code, where the settings have `sso`."""
+        return sso_identity.WAYS if self.chain.sso is not None else None
+
+    async def begin_login(self, redirect_uri: str | None) -> Invitation:
+        """Ask where the person is to go."""
+        return await self._sso.begin_login(redirect_uri)
+
+    async def finish_login(self, state: str, code: str | None) -> bool:
+        """Sign in, for all who share it."""
+        kept = await self._sso.finish_login(state, code)
+        self.chain.forget()
+        return kept
+
+    async def logout(self) -> bool:
+        """Sign out, for all who share it."""
+        self.chain.forget()
+        return await self._sso.logout()
+
+    @property
+    def _sso(self) -> Sso:
+        if self.chain.sso is None:
+            raise PermanentFetchError("nobody signs in here: the source has no `sso`")
+        return self.chain.sso
 
     def warm(self) -> None:
         """Load botocore, in a thread, before it is needed."""

@@ -46,31 +46,12 @@ class Sso:
         self._sign_in.join(self._record)
         self._thread = Blocking("aws sso")
         self._begun: _Begun | None = None
-        self._failed_at: Hashable | None = None
+        self._seen: Hashable | None = None
         self._closed = False
 
     async def session(self) -> Session:
         """Get keys of account and role."""
-        before = self._sign_in.version()
-        try:
-            made = await self._keys()
-        except PermanentFetchError:
-            self._failed_at = before
-            raise
-        self._failed_at = None
-        return made
-
-    def changed(self) -> bool:
-        """Whether somebody has signed in since it failed. That the token is refreshed now and then is no news."""
-        return self._failed_at is not None and self._sign_in.version() != self._failed_at
-
-    async def close(self) -> None:
-        """Forget what is in memory."""
-        self._closed = True
-        self._begun = None
-        self._sign_in.leave(self._record)
-
-    async def _keys(self) -> Session:
+        self._seen = self._sign_in.version()
         token = await self._sign_in.token(self._calls)
         try:
             return await self._thread.run(lambda: self._calls.role_keys(token))
@@ -80,6 +61,16 @@ class Sso:
             return await self._thread.run(lambda: self._calls.role_keys(other))
         except TokenRefused as refused:
             raise LoginRequired(str(refused)) from None
+
+    def changed(self, *, failed: bool) -> bool:
+        """Notice where it failed that somebody has signed in since, here or by the AWS CLI; else a refresh is no news."""
+        return failed and self._seen is not None and self._sign_in.version() != self._seen
+
+    async def close(self) -> None:
+        """Forget what is in memory."""
+        self._closed = True
+        self._begun = None
+        self._sign_in.leave(self._record)
 
     # --- by a person --------------------------------------------------------------------------------------------
 
