@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 from urllib.parse import quote_plus
 
+import requests
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client.oauth2_session import OAuth2ClientAuth
 from authlib.oauth2.auth import encode_client_secret_basic
@@ -21,7 +22,6 @@ from joserfc.errors import JoseError
 
 from broker.errors import PermanentFetchError
 from broker.sources.oauth.settings import OAuthSourceSettings
-from broker.sources.oauth.transport import ProviderTransport
 
 SECRET: Final = "client_secret"  # noqa: S105  # the name of a secret
 KEY: Final = "private_key"
@@ -44,7 +44,7 @@ class ProviderClient(OAuth2Client):  # type: ignore[misc]  # Authlib has no type
     client_auth_class = OAuth2ClientAuth
     oauth_error_class = OAuthError
 
-    def __init__(self, settings: OAuthSourceSettings, transport: ProviderTransport, secrets: Mapping[str, str]) -> None:
+    def __init__(self, settings: OAuthSourceSettings, transport: requests.Session, secrets: Mapping[str, str]) -> None:
         """Take our `secrets`: `SECRET` or `KEY`, where there is one."""
         method = _METHODS[settings.authentication]
         own = signing_key(secrets[KEY], settings.key_algorithm) if KEY in secrets else secrets.get(SECRET)
@@ -59,11 +59,17 @@ class ProviderClient(OAuth2Client):  # type: ignore[misc]  # Authlib has no type
         answer: dict[str, Any] = self.fetch_token(url, grant_type=grant_type, **params)
         return answer
 
-    def begin_device(self, url: str, params: Mapping[str, str]) -> object:
+    def authorization(self, url: str, state: str, verifier: str, params: Mapping[str, Any]) -> str:
+        """Make the address that a browser is sent to; the code it gets is good only with `verifier` (RFC 7636)."""
+        self.code_challenge_method = "S256"
+        address, _ = self.create_authorization_url(url, state, verifier, **params)
+        return str(address)
+
+    def begin_device(self, url: str, params: Sequence[tuple[str, str]]) -> object:
         """Ask for a device code (RFC 8628, 3.1)."""
         auth = self.client_auth(self.token_endpoint_auth_method)
         # The answer has the form of a token's: an object, or an error.
-        return self.parse_response_token(self.session.post(url, data=dict(params), auth=auth, headers=_headers()))
+        return self.parse_response_token(self.session.post(url, data=list(params), auth=auth, headers=_headers()))
 
     def revoke(self, url: str, token: str) -> None:
         """Have a refresh token forgotten (RFC 7009)."""

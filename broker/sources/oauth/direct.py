@@ -47,8 +47,9 @@ class DirectFetcher:
         flow = self._provider.settings.flow
         try:
             params = await self._params(flow)
-            what = f"get a token ({flow})"
-            answer = await self._provider.ask(self._thread, GRANTS[flow], params, await self._proof.read(), what)
+            answer = await self._provider.ask(
+                self._thread, GRANTS[flow], params, own=await self._proof.read(), what=f"get a token ({flow})"
+            )
             issued = answer.issued(self._settings, self._provider.settings.place, self._provider.details)
         except PermanentFetchError:
             self._failed = True

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from broker.clock import SystemClock
@@ -16,17 +16,22 @@ from broker.secret import Secret
 from broker.sources.blocking import Blocking
 from broker.sources.oauth import metadata
 from broker.sources.oauth.answer import Answer
+from broker.sources.oauth.flight import START_S, Flight
 from broker.sources.oauth.metadata import Metadata
 from broker.sources.oauth.refusals import NotThere
 from broker.sources.oauth.settings import OAuthSourceSettings
 from broker.sources.web.server import Server
 
 if TYPE_CHECKING:
+    import requests
+
+    from broker.sources.oauth.carried import CarriedTransport
     from broker.sources.oauth.client import ProviderClient
     from broker.sources.oauth.transport import ProviderTransport
 
 T = TypeVar("T")
 
+REFRESH: Final = "refresh our token"
 METADATA_S: Final = 3600.0
 """How long the metadata is believed: endpoints move seldom, and are told ahead of time."""
 
@@ -80,19 +85,41 @@ class Provider:
             return self._metadata
 
     async def ask(
-        self, thread: Blocking, grant_type: str, params: Mapping[str, str], own: Mapping[str, Secret], what: str
+        self,
+        thread: Blocking,
+        grant_type: str,
+        params: Mapping[str, str],
+        *,
+        own: Mapping[str, Secret],
+        what: str,
+        flight: Flight | None = None,
     ) -> Answer:
-        """Ask the token endpoint; `own`: what shows that we are the client.
+        """Ask the token endpoint; `own`: what shows that we are the client; `flight`: who makes the request.
 
         Raises `TransientFetchError`, `PermanentFetchError`, and of these what `refusals` has.
         """
         url = await self.endpoint(thread, "token_url")
         at = time.time()
         sent = [*own.values(), *(Secret(value) for value in params.values())]
-        fields = await self.call(
-            thread, url, own, lambda client: client.ask(url, grant_type, params), what=what, sent=sent
-        )
-        return Answer(fields, at)
+        plain = {name: secret.reveal() for name, secret in own.items()}
+
+        def ask(transport: ProviderTransport) -> dict[str, Any]:
+            return self._client(self._carried(url, flight) or transport, plain).ask(url, grant_type, params)
+
+        more_s = START_S if flight is not None else 0.0
+        return Answer(await self._run(thread, url, ask, what=what, sent=sent, more_s=more_s), at)
+
+    async def landed(self, thread: Blocking, outcome: Mapping[str, Any], token: Secret) -> Answer:
+        """Read what a flight brought that an earlier run began, or an earlier try. Raises as `ask` does."""
+        url = await self.endpoint(thread, "token_url")
+
+        def read(transport: ProviderTransport) -> dict[str, Any]:
+            from broker.sources.oauth.carried import response  # noqa: PLC0415  # see `_called`
+
+            fields: dict[str, Any] = self._client(transport, {}).parse_response_token(response(outcome))
+            return fields
+
+        return Answer(await self._run(thread, url, read, what=REFRESH, sent=(token,)), 0.0)
 
     async def call(
         self,
@@ -106,11 +133,9 @@ class Provider:
     ) -> T:
         """Run `call` with a client for one of the provider's addresses; what it sends is `sent`."""
         plain = {name: secret.reveal() for name, secret in own.items()}
-        return await self._run(thread, url, lambda transport: call(self._client(transport, plain)), what, sent)
-
-    def client(self, url: str, own: Mapping[str, Secret]) -> ProviderClient:
-        """Make a client for one of the provider's addresses, in a thread that may block."""
-        return self._client(self._transport(url), {name: secret.reveal() for name, secret in own.items()})
+        return await self._run(
+            thread, url, lambda transport: call(self._client(transport, plain)), what=what, sent=sent
+        )
 
     def forget(self) -> None:
         """Read certificates and metadata again, and connect anew, at the next call."""
@@ -138,13 +163,20 @@ class Provider:
             document: object = answer.json()
             return document
 
-        return await self._run(thread, url, get, "read its metadata", ())
+        return await self._run(thread, url, get, what="read its metadata", sent=())
 
     async def _run(
-        self, thread: Blocking, url: str, call: Callable[[ProviderTransport], T], what: str, sent: Sequence[Secret]
+        self,
+        thread: Blocking,
+        url: str,
+        call: Callable[[ProviderTransport], T],
+        *,
+        what: str,
+        sent: Sequence[Secret],
+        more_s: float = 0.0,
     ) -> T:
         server = self.settings.server(url)
-        limit_s = self.settings.timeout
+        limit_s = self.settings.timeout + more_s
         try:
             async with asyncio.timeout(limit_s + 1):  # the call's own time-out says more, but counts each read anew
                 return await thread.run(lambda: self._called(server, call, what, sent))
@@ -164,10 +196,15 @@ class Provider:
                     self._transports.clear()
             raise translated(error, server, what, sent) from None
 
-    def _client(self, transport: ProviderTransport, own: Mapping[str, str]) -> ProviderClient:
+    def _client(self, transport: requests.Session, own: Mapping[str, str]) -> ProviderClient:
         from broker.sources.oauth.client import ProviderClient  # noqa: PLC0415  # see `_called`
 
         return ProviderClient(self.settings, transport, own)
+
+    def _carried(self, url: str, flight: Flight | None) -> CarriedTransport | None:
+        from broker.sources.oauth.carried import CarriedTransport  # noqa: PLC0415  # see `_called`
+
+        return None if flight is None else CarriedTransport(self.settings.server(url), flight)
 
     def _transport(self, url: str) -> ProviderTransport:
         from broker.sources.oauth.transport import ProviderTransport  # noqa: PLC0415  # see `_called`
