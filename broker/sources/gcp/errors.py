@@ -24,6 +24,10 @@ _SKEW_S: Final = 60.0
 _GCLOUDS_PROJECT: Final = "764086051850"
 """The number of the project that gcloud itself belongs to: whoever sets no quota project is counted there."""
 _PROJECT: Final = re.compile(r"projects/([A-Za-z0-9.:-]{1,100})")
+_UNLIKE_A_WORD: Final = re.compile(
+    r"[^\s\"']*[^\s\"'A-Za-z0-9,.:;()\[\]/_*-][^\s\"']*|(?=\S*\d)[^\s\"']{8,}|[^\s\"']{60,}"
+)
+"""What may be part of a secret in Google's words: an exchange that is refused may quote the token that it was given."""
 _REAUTH: Final = frozenset({"invalid_rapt", "rapt_required"})
 
 
@@ -189,7 +193,8 @@ def _secret(answer: Answer, identity: Identity, words: str) -> str:
 
 def _said(text: str, identity: Identity) -> str:
     secrets = identity.document.secrets if identity.document is not None else ()
-    return last_line(" ".join(text.split()).encode(), b"", [secret.reveal() for secret in secrets])
+    line = last_line(" ".join(text.split()).encode(), b"", [secret.reveal() for secret in secrets])
+    return _UNLIKE_A_WORD.sub("***", line)
 
 
 def _plain(value: object) -> str:
