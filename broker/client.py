@@ -113,6 +113,10 @@ class Client:
         target = f"/v1/credentials/{quote(name, safe='')}?ttl_ms=0&deadline_ms={round(deadline_s * 1000)}"
         return document(self._call("GET", target, timeout_s=deadline_s + _SLACK_S)[1])
 
+    def consumer(self, name: str) -> dict[str, Any]:
+        """Ask by which variables a program finds `name` at an endpoint: `set`, `unset`, `lasting`, `problem`."""
+        return document(self._call("POST", "/v1/consumers", {"credential": name}, timeout_s=PATIENT_S)[1])
+
     def status(self) -> dict[str, Any]:
         """Ask how the daemon and its credentials are; never a secret."""
         return document(self.status_text())

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import click
@@ -16,6 +17,7 @@ from broker.client import Client, Token
 from broker.engine.advice import YOUNG
 from broker.errors import BrokerError, UnknownCredential
 from broker.integrations.claude_code.release import Release
+from broker.integrations.claude_code.routes import Route
 
 _RELOADED_WITHIN_S: Final = 3.0
 _POLL_S: Final = 0.05
@@ -72,21 +74,31 @@ def ttl(client: Client, release: Release, given_s: float | None, *, may_fetch: b
     return Ttl(given_s, warning=warning)
 
 
-def tell(client: Client, name: str, *, is_new: bool) -> None:
-    """Fetch a token as a proof that everything works; print how it went."""
+def tell(client: Client, release: Release, route: Route) -> None:
+    """Fetch the credential as a proof that everything works; print how it went."""
+    name = release.credential.name
+    what = "a token" if route.token else "a credential"
     try:
-        token = with_daemon(client, lambda client: _token(client, name, is_new=is_new))
+        left_s = with_daemon(client, lambda client: _left(client, name, route, is_new=release.is_new))
     except BrokerError as error:
-        click.echo(f"broker: warning: {name} gives no token yet: {printable(str(error))}", err=True)
+        click.echo(f"broker: warning: {name} gives no {what[2:]} yet: {printable(str(error))}", err=True)
         return
-    life = "no expiry" if token.expires_in_s is None else f"{span(token.expires_in_s)} left"
-    click.echo(f"{name}: a token is there ({life})")
+    life = "no expiry" if left_s is None else f"{span(left_s)} left"
+    click.echo(f"{name}: {what} is there ({life})")
 
 
 def _seen(client: Client, name: str) -> Mapping[str, Any]:
     """Return the credential's status, where it holds or held a token; empty else. Raises what `Client` raises."""
     found = (entry for entry in client.status()["credentials"] if entry["name"] == name and entry["last_refresh_at"])
     return next(found, {})
+
+
+def _left(client: Client, name: str, route: Route, *, is_new: bool) -> float | None:
+    """Ask for it; return how long it lives on, in seconds, None for ever."""
+    if route.token:
+        return _token(client, name, is_new=is_new).expires_in_s
+    expires_at = client.credential(name).get("expires_at")
+    return None if expires_at is None else datetime.fromisoformat(expires_at).timestamp() - time.time()
 
 
 def _token(client: Client, name: str, *, is_new: bool) -> Token:

@@ -416,8 +416,6 @@ def test_litellm_gets_its_path(setup: Setup, file: Path, control: Script) -> Non
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ("--provider bedrock", "comes with the aws source"),
-        ("--provider vertex", "comes with the gcp source"),
         ("--provider litellm", "needs its address"),
         ("--base-url ftp://x", "--base-url: expected a base URL"),
         ("--base-url https://u:fake-secret-1@x", "--base-url: expected a base URL"),

@@ -8,22 +8,26 @@ from typing import Final
 
 from broker.engine.destination import Known, Refused, Scope, SettingsFile, judge
 from broker.integrations import textfile
-from broker.integrations.claude_code import document, settings, telemetry
+from broker.integrations.claude_code import document, routes, settings, telemetry
 from broker.integrations.claude_code.plan import Plan
 from broker.integrations.claude_code.release import Release
+from broker.integrations.claude_code.routes import Route
 
 _LOOPBACK: Final = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 
 
-def warnings(scope: str, plan: Plan, release: Release, project: Path, env: Mapping[str, str]) -> Iterator[str]:
+def warnings(
+    scope: str, plan: Plan, release: Release, *, route: Route, project: Path, env: Mapping[str, str]
+) -> Iterator[str]:
     """Give one line for each."""
     after = document.load(plan.after)
-    yield from settings.stronger(after, str(plan.file.path), env)
-    yield from settings.overruling(scope, project)
+    switches = [keys[-1] for keys in (routes.USE_BEDROCK, routes.USE_VERTEX) if route.values.get(keys)]
+    yield from settings.stronger(after, str(plan.file.path), env, switches, helper=route.token)
+    yield from settings.overruling(scope, project, settings.HELPER if route.token else routes.EXPORT)
     verdict = judge(_known(scope, plan, project, env), release.audience, frozenset())
     if isinstance(verdict, Refused):
         yield f"the audience guard would give no key out: {verdict.reason}"
-    _, url = document.lookup(after, settings.BASE_URL)
+    _, url = document.lookup(after, route.url_at)
     if isinstance(url, str) and url.startswith("http:") and not url.startswith(_LOOPBACK):
         yield "requests go over http: everybody on the way can read the key"
     if telemetry.is_off(plan.after, env):

@@ -23,13 +23,18 @@ from broker.paths import private_folder
 
 VERSION: Final = 1
 
+_ENV: Final = ("env",)
+
 SIZE_MAX: Final = 16 * textfile.SIZE_MAX
 """Bytes of a record, which holds two versions of two files, with escapes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One value in the settings: whether it was there and what it was (`before`), and what it became."""
+    """One value in the settings: whether it was there and what it was (`before`), and what it became.
+
+    `after` None: it was taken out. (We write texts only, so a null of JSON is never ours.)
+    """
 
     keys: tuple[str, ...]
     was_there: bool
@@ -54,7 +59,7 @@ class Edit:
 class Record:
     """One settings file that was set up. `released`: the URLs that were added to a credential's audience.
 
-    `made_folder`: the settings had none before.
+    `made_folder`: the settings had none before. `route`: the name of the last setup's (see `routes`).
     """
 
     settings: Edit
@@ -63,6 +68,7 @@ class Record:
     released: tuple[tuple[str, str], ...]
     made_folder: bool
     version: int = VERSION
+    route: str = "anthropic"
 
 
 def path_for(settings: Path, state: Path) -> Path:
@@ -137,17 +143,34 @@ def merged(old: Iterable[Change], new: Iterable[Change]) -> tuple[Change, ...]:
     both = dict(first)
     for change in new:
         past = first.get(change.keys)
-        ours = past is not None and change.was_there and change.before == past.after
+        ours = past is not None and (change.was_there, change.before) == (past.after is not None, past.after)
         kept = past if ours and past is not None else change
         both[change.keys] = Change(change.keys, kept.was_there, kept.before, change.after)
     return tuple(both[keys] for keys in sorted(both, key=len, reverse=True))  # `env` itself after what is in it
 
 
+def taken_back(record: Record, text: str, wanted: Iterable[tuple[str, ...]]) -> tuple[str, tuple[Change, ...]]:
+    """Undo what an earlier setup did and another does not want; return the changes that stay. Raises `NotEditable`.
+
+    What was changed since stays too. The `env` object stays even if that empties it: the other one fills it.
+    """
+    wanted, stay = set(wanted), []
+    for change in record.changes:
+        if change.keys in wanted or change.keys == _ENV:
+            stay.append(change)
+            continue
+        text, kept = _undo(text, change)
+        stay += [change] if kept else []
+    return text, tuple(stay)
+
+
 def _undo(text: str, change: Change) -> tuple[str, bool]:
     """Take one change back; tell whether somebody made another one since."""
     there, now = document.lookup(document.load(text), change.keys)
-    if (there, now) == (change.was_there, change.before) or not there:
+    if (there, now) == (change.was_there, change.before):
         return text, False
+    if not there:  # a person took it out; where that was us, it comes back
+        return (document.put(text, change.keys, change.before), False) if change.after is None else (text, False)
     if now != change.after:
         return text, len(change.keys) > 1 or not isinstance(now, dict)
     if change.was_there:

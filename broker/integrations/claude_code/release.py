@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from broker.audience import covers, default
-from broker.config import CredentialConfig, edit, parse
+from broker.config import Config, CredentialConfig, edit, parse
 from broker.config.file import read_text
 from broker.config.syntax import load
 from broker.config.wording import near
@@ -36,17 +36,21 @@ class Release:
     """The credential that will be served, and the changes to our config (None: it is fine as it is).
 
     `is_new`: the changes add it, as one of the broker's own store. `lost`: what it will no longer be released for.
+    `kind`: what it will be, as far as its source tells; `region`: the one in the config,
+    where it has one.
     """
 
     credential: CredentialConfig
     plan: ConfigPlan | None
     is_new: bool
     lost: tuple[str, ...]
+    kind: Kind = Kind.API_KEY
+    region: str | None = None
 
     @property
     def audience(self) -> tuple[str, ...]:
         """The base URLs that the credential may go to."""
-        return _audience(self.credential)
+        return self.credential.audience or default(self.kind)
 
     def holds(self, ttl_s: float, lifetime_s: float) -> bool:
         """Whether tokens of this lifetime can be kept that long: the same that `status` warns of where they cannot."""
@@ -72,15 +76,22 @@ def find(path: Path, types: Mapping[str, SourceType], name: str | None, base_url
         read_text(path)  # for its checks: who may write this file decides where keys go
     served, is_new = _served(file.text or "", path, types, name)
     text = edit.add_local(file.text or "", path, served) if is_new else file.text or ""
-    credential = parse(text, path, types).credentials[served]
-    if base_url is None or covers(_audience(credential), base_url):
+    found = _release(parse(text, path, types), served, is_new=is_new)
+    if base_url is None or covers(found.audience, base_url):
         plan = ConfigPlan(file, text, (), _LOCAL.format(path, served)) if is_new else None
-        return Release(credential, plan, is_new, ())
-    lost = () if credential.audience else _audience(credential)
+        return replace(found, plan=plan)
+    lost = () if found.credential.audience else found.audience
     text = edit.add_audience(text, path, served, base_url)
     says = (_LOCAL.format(path, served) if is_new else "") + _AUDIENCE.format(path, served, base_url)
     plan = ConfigPlan(file, text, ((served, base_url),), says)
-    return Release(parse(text, path, types).credentials[served], plan, is_new, lost)
+    return replace(_release(parse(text, path, types), served, is_new=is_new), plan=plan, lost=lost)
+
+
+def _release(config: Config, name: str, *, is_new: bool) -> Release:
+    credential = config.credentials[name]
+    source = config.sources[credential.source]
+    region = getattr(credential.settings, "region", None) or getattr(source.settings, "region", None)
+    return Release(credential, None, is_new, (), source.type.kind(credential.settings), region)
 
 
 def _served(text: str, path: Path, types: Mapping[str, SourceType], name: str | None) -> tuple[str, bool]:
@@ -99,7 +110,3 @@ def _served(text: str, path: Path, types: Mapping[str, SourceType], name: str | 
         # Rather a slip than the wish for another credential.
         raise UnknownCredential(f"{path}: no credential is named {name}{meant}")
     return name, name not in config.credentials
-
-
-def _audience(credential: CredentialConfig) -> tuple[str, ...]:
-    return credential.audience or default(Kind.API_KEY)

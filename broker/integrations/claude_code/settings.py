@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,9 +47,9 @@ def location(scope: str, project: Path, env: Mapping[str, str]) -> Path:
     )
 
 
-def command(helper: Path, credential: str | None) -> str:
+def command(helper: Path, *arguments: str) -> str:
     """Write the helper's command line for `sh -c`. Raises `ConfigError` for a path that JSON cannot hold."""
-    line = shlex.join([str(helper), *([credential] if credential else [])])
+    line = shlex.join([str(helper), *arguments])
     if not line.isprintable():
         raise ConfigError([f"{line!r}: Claude Code's settings cannot name this path; install the broker elsewhere"])
     return line
@@ -66,20 +66,27 @@ def described(value: object) -> str:
     return word if word.isprintable() and _is_program(word) else "another helper"
 
 
-def stronger(settings: Mapping[str, Any], place: str, env: Mapping[str, str]) -> Iterator[str]:
-    """Say which variables would win over the helper, and how to be rid of them; never their values."""
+def stronger(
+    settings: Mapping[str, Any], place: str, env: Mapping[str, str], switches: Collection[str], *, helper: bool
+) -> Iterator[str]:
+    """Say which variables would win over the setup, and how to be rid of them; never their values.
+
+    `switches`: those to the provider that is meant; `helper`: whether the helper's token is what it gets.
+    """
     own = settings.get("env")
     own = own if isinstance(own, dict) else {}
-    for name in (*_STRONGER, *_PROVIDERS):
-        what = "wins over the helper" if name in _STRONGER else "makes Claude Code use another provider than Anthropic"
+    others = [name for name in _PROVIDERS if name not in switches]
+    meant = "than the one set up here" if switches else "than Anthropic"
+    for name in (*(_STRONGER if helper else ()), *others):
+        what = "wins over the helper" if name in _STRONGER else f"makes Claude Code use another provider {meant}"
         if own.get(name):
             yield f"{name} in the env of {place} {what}; remove it there"
         elif env.get(name) and name not in own:
             yield f"{name} in your environment {what}; take it out of your shell's start-up files, and here: unset {name}"
 
 
-def overruling(scope: str, project: Path) -> Iterator[str]:
-    """Name settings that beat those of `scope` and have a helper of their own."""
+def overruling(scope: str, project: Path, keys: Keys = HELPER) -> Iterator[str]:
+    """Name settings that beat those of `scope` and have a helper of their own in this place."""
     higher = [_MANAGED]
     if scope != "local":
         higher.append(location("local", project, {}))
@@ -88,7 +95,7 @@ def overruling(scope: str, project: Path) -> Iterator[str]:
     for path in higher:
         try:
             text = textfile.read(path).text
-            found, value = lookup(document.load(text or ""), HELPER)
+            found, value = lookup(document.load(text or ""), keys)
         except (textfile.FileProblem, document.NotEditable):
             continue  # not ours to judge here
         if found and not is_ours(value):
