@@ -93,7 +93,7 @@ def _skewed(answer: Answer, words: str) -> FetchError:
     ahead_s = answer.ahead_s
     if ahead_s is None or abs(ahead_s) < _SKEW_S:
         return PermanentFetchError(f"{_host(answer)}: {words}; check this machine's clock, and that the key is whole")
-    off = f"{abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} Google's"
+    off = f"{max(1, round(abs(ahead_s) / 60))} min {'ahead of' if ahead_s > 0 else 'behind'} Google's"
     return TransientFetchError(
         f"{_host(answer)}: Invalid JWT: this machine's clock is {off}; set it: sudo timedatectl set-ntp true"
     )

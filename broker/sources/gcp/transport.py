@@ -23,6 +23,8 @@ from broker.sources.web.transport import Busy, Transport
 from broker.sources.web.unreached import unreached
 
 _RETRY_LATER: Final = frozenset({408, 429, 500, 502, 503, 504})
+_TRY_AGAIN: Final = ("internal_failure", "server_error", "temporarily_unavailable")
+"""Errors that a token endpoint may state with any status (RFC 6749, 4.1.2.1)."""
 _CONNECT_S: Final = 5.0
 
 
@@ -98,9 +100,9 @@ class Request:
             ) from None
         except requests.RequestException as error:
             raise TransientFetchError(f"{server.address}: {unreached(error, server)}") from None
-        if answer.status_code in _RETRY_LATER:
-            raise TransientFetchError(f"{server.address}: fails, or is asked too often (status {answer.status_code})")
         self.last = Answer(url, answer.status_code, answer.headers, answer.content)
+        if answer.status_code in _RETRY_LATER or self.last.json.get("error") in _TRY_AGAIN:
+            raise TransientFetchError(f"{server.address}: fails, or is asked too often (status {answer.status_code})")
         return self.last
 
     def _session(self, server: Server) -> Transport:
