@@ -34,7 +34,7 @@ class SharedCache:
         key = self._key(session)
         try:
             written = self._files()[key]
-        except (KeyError, RecursionError):
+        except (KeyError, RecursionError):  # of botocore's own for what cannot be read, and for what is deep
             return None
         return SsoToken.of(written, self._settings.start_url, self._settings.region)
 

@@ -1,0 +1,497 @@
+"""The `aws` source's sign-in at IAM Identity Center, over a fake one that botocore's own model checks."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import stat
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from broker.errors import LoginPending, LoginRequired, PermanentFetchError, TransientFetchError
+from broker.model import Issued
+from broker.secret import Secret
+from broker.sources.aws.settings import AwsSettings, AwsSourceSettings
+from broker.sources.aws.source import AwsSource
+from broker.sources.aws.sso import SsoSettings
+from broker.sources.interface import Fetcher
+from tests.contracts.source_contract import AnySource, Harness, SourceThatWaits, failure
+from tests.fakes.context import FakeContext
+from tests.fakes.sso import ACCOUNT, REGION, ROLE, START_URL, USER_CODE, FakeSso, fake_sso, written
+
+BACK = "http://127.0.0.1:4711/oauth/callback"
+FILE = f"{hashlib.sha1(START_URL.encode(), usedforsecurity=False).hexdigest()}.json"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a home of its own, and nothing of AWS's in the environment."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def sso(home: Path) -> Iterator[FakeSso]:
+    """Give an Identity Center whose person confirms what is asked."""
+    with fake_sso() as made:
+        made.confirmed = True
+        yield made
+
+
+@dataclass
+class Place:
+    """Sources at one Identity Center, each with a context of its own."""
+
+    sso: FakeSso
+    sources: list[AwsSource] = field(default_factory=list)
+
+    def source(self, context: FakeContext | None = None, **settings: Any) -> AwsSource:  # noqa: ANN401  # any setting
+        """Open one."""
+        wanted = {"start_url": START_URL, "region": REGION, "account_id": ACCOUNT, "role_name": ROLE, **settings}
+        made = AwsSource(
+            AwsSourceSettings(sso=SsoSettings(**wanted), endpoint_url=self.sso.url, region="us-east-1"),
+            context or FakeContext(),
+        )
+        self.sources.append(made)
+        return made
+
+
+@pytest.fixture
+async def place(sso: FakeSso) -> AsyncIterator[Place]:
+    """Give a place for sources."""
+    made = Place(sso)
+    yield made
+    sso.gate.set()
+    for source in made.sources:
+        await source.close()
+
+
+def fetcher(source: AwsSource) -> Fetcher:
+    """Bind the session itself."""
+    return source.fetcher(AwsSettings(), "work")
+
+
+async def by_device(source: AwsSource) -> bool:
+    """Sign in by a code that is confirmed already."""
+    invitation = await source.begin_login(None)
+    return await source.finish_login(invitation.state, None)
+
+
+def signed_in(sso: FakeSso) -> None:
+    """Leave behind what a sign-in does."""
+    number = len(sso.tokens) + 1
+    client = sso.register_client({"clientType": "public", "scopes": ["sso:account:access"]})
+    token = {"startUrl": START_URL, "region": REGION, "accessToken": f"fake-early-token-{number}"}
+    token |= {"expiresAt": _written(time.time() + sso.token_s), "refreshToken": f"fake-early-refresh-token-{number}"}
+    token |= {"clientId": client["clientId"], "clientSecret": client["clientSecret"]}
+    token["registrationExpiresAt"] = _written(client["clientSecretExpiresAt"])
+    sso.tokens[token["accessToken"]] = time.time() + sso.token_s
+    sso.refreshable[token["refreshToken"]] = None
+    folder = Path.home() / ".aws/sso/cache"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FILE).write_text(json.dumps(token))
+
+
+def _written(moment: float, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
+    return time.strftime(form, time.gmtime(moment))
+
+
+def session_token(issued: Issued) -> str:
+    """Reveal it."""
+    return issued.parts["session_token"].reveal()
+
+
+class TestSsoSource(AnySource, SourceThatWaits):
+    """It keeps what every source promises."""
+
+    @pytest.fixture
+    def harness(self, place: Place) -> Harness:
+        """Drive one that somebody is signed in to."""
+        source = place.source()
+        signed_in(place.sso)
+
+        class Driven(Harness):
+            def fetcher(self) -> Fetcher:
+                return fetcher(source)
+
+            def hang(self) -> None:
+                place.sso.gate.clear()
+
+            def release(self) -> None:
+                place.sso.gate.set()
+
+        return Driven()
+
+
+# --- signing in -------------------------------------------------------------------------------------------------
+
+
+async def test_a_device_code_is_shown_and_asked_about(place: Place) -> None:
+    """As long as nobody confirms it, it is pending; then account and role give keys, and nothing is asked twice."""
+    source = place.source()
+    assert source.sign_in is not None
+    assert source.sign_in.device
+    place.sso.confirmed = None
+    invitation = await source.begin_login(None)
+    assert (invitation.user_code, invitation.interval_s, invitation.expires_in_s) == (USER_CODE, 1.0, 600.0)
+    assert invitation.complete_url == f"{invitation.url}?user_code={USER_CODE}"
+    for said, slower in (([], False), (["SlowDownException"], True)):
+        place.sso.said = {"CreateToken": list(said)}
+        with pytest.raises(LoginPending) as caught:
+            await source.finish_login(invitation.state, None)
+        assert caught.value.slow_down == slower
+    place.sso.confirmed = True
+    assert await source.finish_login(invitation.state, None)
+    issued = await fetcher(source).fetch()
+    assert session_token(issued).startswith("fake-session-token-")
+    assert (issued.details["account_id"], issued.details["role"]) == (ACCOUNT, ROLE)
+    assert issued.expires_at == pytest.approx(time.time() + 3600, abs=5)
+    assert place.sso.calls["GetRoleCredentials"] == 1
+
+
+async def test_a_browser_brings_the_code_back_and_pkce_ties_it_to_us(place: Place) -> None:
+    """To the AWS CLI's page, on any port; the verifier stays in the daemon."""
+    source = place.source()
+    assert source.sign_in is not None
+    assert source.sign_in.page is not None
+    assert (source.sign_in.page.host, source.sign_in.page.port) == ("127.0.0.1", 0)
+    assert urlsplit(BACK).path == source.sign_in.page.path
+    invitation = await source.begin_login(BACK)
+    assert invitation.user_code is None
+    back = parse_qs(urlsplit(place.sso.allow(invitation.url)).query)
+    assert back["state"] == [invitation.state]
+    assert await source.finish_login(invitation.state, back["code"][0])
+    assert session_token(await fetcher(source).fetch())
+
+
+async def test_an_answer_counts_once_and_only_for_what_was_begun(place: Place) -> None:
+    """A page that brings a code of somebody else's has us act as nobody."""
+    source = place.source()
+    with pytest.raises(PermanentFetchError, match="belongs to no sign-in that was begun; run: broker login corp"):
+        await source.finish_login("fake-state", "fake-code")
+    invitation = await source.begin_login(BACK)
+    with pytest.raises(PermanentFetchError, match="belongs to no sign-in"):
+        await source.finish_login("other-state", "fake-code")
+    with pytest.raises(LoginRequired, match="run: broker login corp"):
+        await source.finish_login(invitation.state, "stolen-code")
+    with pytest.raises(PermanentFetchError, match="belongs to no sign-in"):
+        await source.finish_login(invitation.state, "fake-code")
+    assert not place.sso.tokens
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "said", "says"),
+    [
+        (False, [], "the sign-in was refused; to try again run: broker login corp"),
+        (True, ["ExpiredTokenException"], "nobody confirmed the code in time; run: broker login corp"),
+    ],
+)
+async def test_what_ends_a_sign_in_names_the_command(
+    place: Place, *, confirmed: bool, said: list[str], says: str
+) -> None:
+    """Refused by the person, or too late."""
+    source = place.source()
+    place.sso.confirmed = confirmed
+    invitation = await source.begin_login(None)
+    place.sso.said["CreateToken"] = said
+    with pytest.raises(LoginRequired, match=says):
+        await source.finish_login(invitation.state, None)
+
+
+async def test_nobody_signed_in_names_the_command_and_asks_aws_nothing(place: Place) -> None:
+    """However many ask; after the sign-in each is served at once, also by another source."""
+    sources = [place.source(), place.source()]
+    fetchers = [fetcher(source) for source in sources]
+    for each in fetchers:
+        error = await failure(each)
+        assert isinstance(error, LoginRequired)
+        assert "nobody is signed in; run: broker login corp" in str(error)
+        assert not each.changed()
+    assert not place.sso.calls
+    await by_device(sources[0])
+    assert fetchers[1].changed()
+    assert session_token(await fetchers[0].fetch()) != session_token(await fetchers[1].fetch())
+
+
+# --- one for all ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_one_sign_in_serves_twenty_sources_and_is_refreshed_once(place: Place, *, shared: bool) -> None:
+    """Whatever their accounts and roles; kept by the AWS CLI's way or ours."""
+    roles = [f"Role{number}" for number in range(20)]
+    place.sso.roles |= {(ACCOUNT, role) for role in roles}
+    sources = [place.source(role_name=role, shared_cache=shared) for role in roles]
+    place.sso.token_s = 600  # so short that it is refreshed before use
+    await by_device(sources[0])
+    place.sso.token_s = 3600
+    issued = await asyncio.gather(*(fetcher(source).fetch() for source in sources))
+    assert {each.details["role"] for each in issued} == set(roles)
+    assert place.sso.calls["CreateToken"] == 2
+    assert place.sso.calls["GetRoleCredentials"] == 20
+
+
+async def test_a_token_is_refreshed_when_it_is_old_or_refused(place: Place) -> None:
+    """No person is needed for either."""
+    source = place.source()
+    signed_in(place.sso)
+    made = fetcher(source)
+    await made.fetch()
+    place.sso.expire()  # the portal refuses it, though its time is not over
+    source.chain.forget()
+    await made.fetch()
+    assert place.sso.calls["CreateToken"] == 1
+    (token,) = written(Path.home()).values()
+    assert token["accessToken"] in place.sso.tokens
+    assert token["refreshToken"] in place.sso.refreshable
+
+
+async def test_while_aws_fails_a_token_that_lives_is_used(place: Place) -> None:
+    """A refresh ahead of time that fails is nobody's concern; a dead token's is told, and passes."""
+    source = place.source()
+    place.sso.token_s = 600
+    signed_in(place.sso)
+    place.sso.said["CreateToken"] = ["InternalServerException"] * 6
+    await fetcher(source).fetch()
+    place.sso.expire()
+    source.chain.forget()
+    error = await failure(fetcher(source))
+    assert isinstance(error, TransientFetchError)
+    assert "AWS fails" in str(error)
+    source.chain.forget()
+    await fetcher(source).fetch()
+
+
+async def test_a_sign_in_that_has_ended_needs_a_person(place: Place) -> None:
+    """The administrator ended it; after the next sign-in all is well."""
+    source = place.source()
+    await by_device(source)
+    place.sso.end()
+    made = fetcher(source)
+    error = await failure(made)
+    assert isinstance(error, LoginRequired)
+    assert str(error).endswith("the sign-in has ended; run: broker login corp")
+    await by_device(source)
+    assert session_token(await made.fetch())
+
+
+async def test_what_the_portal_refuses_is_told_in_words(place: Place) -> None:
+    """And none of it repeats a token, though AWS does."""
+    source = place.source()
+    signed_in(place.sso)
+    no_role = f"you have no role {ROLE} in account {ACCOUNT}"
+    for said, expected, says in (
+        ("ForbiddenException", PermanentFetchError, no_role),
+        ("ResourceNotFoundException", PermanentFetchError, no_role),
+        ("TooManyRequestsException", TransientFetchError, "asked too often"),
+        ("InvalidRequestException", PermanentFetchError, "check start_url and region"),
+    ):
+        place.sso.said["GetRoleCredentials"] = [said] * 2
+        source.chain.forget()
+        error = await failure(fetcher(source))
+        assert type(error) is expected
+        assert says in str(error)
+        assert "fake-" not in str(error)
+        place.sso.said.clear()
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------
+
+
+async def test_the_aws_cli_finds_our_sign_in_where_it_keeps_its_own(place: Place, home: Path) -> None:
+    """Its file, for its owner alone, with all that it needs to refresh it."""
+    source = place.source()
+    assert await by_device(source)
+    ((name, token),) = written(home).items()
+    assert name == FILE
+    assert stat.S_IMODE((home / ".aws/sso/cache" / FILE).stat().st_mode) == 0o600
+    assert set(token) == {
+        "startUrl", "region", "accessToken", "expiresAt", "refreshToken",
+        "clientId", "clientSecret", "registrationExpiresAt",
+    }  # fmt: skip
+    assert (token["startUrl"], token["region"]) == (START_URL, REGION)
+    assert token["expiresAt"].endswith("Z")
+
+
+async def test_a_sign_in_of_the_aws_cli_is_ours_too(place: Place, home: Path) -> None:
+    """Under the name of its sso-session, found by the start URL; of whatever age the AWS CLI is."""
+    (home / ".aws/sso/cache").mkdir(parents=True)
+    (home / ".aws/config").write_text(
+        "[sso-session other]\nsso_start_url = https://other.example/start\nsso_region = eu-central-1\n"
+        f"[sso-session work]\nsso_start_url = {START_URL}/\nsso_region = {REGION}\n"
+    )
+    source = place.source()
+    made = fetcher(source)
+    assert isinstance(await failure(made), LoginRequired)
+    place.sso.tokens["fake-cli-token"] = time.time() + 3600
+    token = {"startUrl": f"{START_URL}/", "region": REGION, "accessToken": "fake-cli-token"}
+    file = home / ".aws/sso/cache" / f"{hashlib.sha1(b'work', usedforsecurity=False).hexdigest()}.json"
+    for form in ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%SUTC", "%Y-%m-%dT%H:%M:%S+00:00"):
+        file.write_text(json.dumps(token | {"expiresAt": _written(time.time() + 3600, form)}))
+        assert made.changed()
+        source.chain.forget()
+        assert session_token(await made.fetch())
+        file.unlink()
+        source.chain.forget()
+        assert isinstance(await failure(made), LoginRequired)
+    await by_device(source)
+    assert list(written(home)) == [file.name]
+
+
+async def test_who_is_slower_to_refresh_than_the_aws_cli_takes_what_that_got(place: Place, home: Path) -> None:
+    """A refresh token is good for one use, and both have the same."""
+    source = place.source()
+    signed_in(place.sso)
+    file = home / ".aws/sso/cache" / FILE
+    theirs = json.loads(file.read_text()) | {"accessToken": "fake-cli-token"}
+    place.sso.end()
+    place.sso.tokens["fake-cli-token"] = time.time() + 3600
+    refreshed = place.sso.create_token
+
+    def meanwhile(given: dict[str, Any]) -> dict[str, Any]:
+        file.write_text(json.dumps(theirs))
+        return refreshed(given)
+
+    place.sso.create_token = meanwhile  # type: ignore[method-assign]
+    assert session_token(await fetcher(source).fetch())
+
+
+async def test_a_broken_or_foreign_file_is_as_good_as_none(place: Place, home: Path) -> None:
+    """A token goes only where it came from; signing in mends the file."""
+    good = {"accessToken": "x", "expiresAt": "2099-01-01T00:00:00Z"}
+    broken = [
+        *("", "[]", "{", "\x00", "\udcff", "[" * 100_000),
+        *(
+            json.dumps(good | wrong)
+            for wrong in (
+                {"accessToken": 1},
+                {"accessToken": "x\ny"},
+                {"expiresAt": "never"},
+                {"expiresAt": None},
+                {"startUrl": "https://evil.example/start"},
+                {"region": "us-west-2"},
+            )
+        ),
+    ]
+    (home / ".aws/sso/cache").mkdir(parents=True)
+    source = place.source()
+    for content in broken:
+        (home / ".aws/sso/cache" / FILE).write_bytes(content.encode(errors="surrogateescape"))
+        source.chain.forget()
+        assert isinstance(await failure(fetcher(source)), LoginRequired)
+    assert not place.sso.calls
+    await by_device(source)
+    assert session_token(await fetcher(source).fetch())
+
+
+async def test_a_folder_that_nobody_can_write_to_costs_the_sign_in_at_the_daemons_end(place: Place, home: Path) -> None:
+    """It is said, and serves as long as the source lives; a refresh that cannot be written down too."""
+    (home / ".aws").write_text("in the way")
+    source = place.source()
+    place.sso.token_s = 600
+    assert not await by_device(source)
+    for _ in range(2):
+        source.chain.forget()
+        assert session_token(await fetcher(source).fetch())
+    await source.close()
+    assert isinstance(await failure(fetcher(place.source())), LoginRequired)
+
+
+async def test_on_request_the_encrypted_store_alone_has_it(place: Place, home: Path) -> None:
+    """No file is written; the next daemon has it; a source that comes later or stays on has it too."""
+    contexts = [FakeContext(), FakeContext()]
+    sources = [place.source(context, shared_cache=False) for context in contexts]
+    assert await by_device(sources[0])
+    assert not (home / ".aws").exists()
+    for source in sources:
+        await source.close()
+    again = place.source(contexts[1], shared_cache=False)
+    assert session_token(await fetcher(again).fetch())
+    contexts[1].login.stores = False
+    assert not await by_device(again)
+    assert session_token(await fetcher(again).fetch())
+    await again.close()
+    broken = FakeContext()
+    broken.login.record = Secret("{")
+    assert isinstance(await failure(fetcher(place.source(broken, shared_cache=False))), LoginRequired)
+
+
+async def test_a_lock_that_overtakes_a_sign_in_keeps_nothing_of_it(place: Place, home: Path) -> None:
+    """It says what to do."""
+    source = place.source()
+    invitation = await source.begin_login(None)
+    place.sso.gate.clear()
+    finishing = asyncio.create_task(source.finish_login(invitation.state, None))
+    await asyncio.sleep(0.01)
+    await source.close()
+    place.sso.gate.set()
+    with pytest.raises((TransientFetchError, PermanentFetchError), match="sign in once more"):
+        await finishing
+    assert not written(home)
+
+
+# --- signing out ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("expired", [True, False])
+async def test_signing_out_ends_it_at_aws_and_here(place: Place, home: Path, *, shared: bool, expired: bool) -> None:
+    """For all who share it; also where the token of the moment is dead: the refresh token lives longer."""
+    source = place.source(shared_cache=shared)
+    other = place.source(shared_cache=shared)
+    place.sso.token_s = -1 if expired else 3600
+    await by_device(source)
+    place.sso.token_s = 3600
+    assert await source.logout()
+    assert place.sso.calls["Logout"] == 1
+    assert not place.sso.refreshable
+    assert not written(home)
+    assert not await source.logout()
+    for each in (source, other):
+        assert isinstance(await failure(fetcher(each)), LoginRequired)
+
+
+async def test_signing_out_while_aws_is_away_says_what_is_left(place: Place, home: Path) -> None:
+    """Here it is forgotten all the same; a sign-in that was dead already is fine."""
+    source = place.source()
+    signed_in(place.sso)
+    place.sso.said["Logout"] = ["TooManyRequestsException"] * 2
+    with pytest.raises(TransientFetchError, match="signed out here, but the sign-in lives on until its end"):
+        await source.logout()
+    assert not written(home)
+    await by_device(source)
+    place.sso.end()
+    assert await source.logout()
+
+
+# --- settings ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"start_url": "http://corp.example/start"}, "start_url must be https"),
+        ({"start_url": "corp"}, "start_url must be a URL"),
+        ({"region": "europe"}, "region must be such as"),
+        ({"account_id": "1"}, "12 digits"),
+        ({"role_name": "a b"}, "role_name must be"),
+        ({"session": "a]b"}, "session must be"),
+        ({"session": "a", "shared_cache": False}, "session belongs to"),
+    ],
+)
+def test_settings_that_cannot_work_are_told_when_the_config_is_read(wrong: dict[str, Any], says: str) -> None:
+    """Not at the first sign-in."""
+    good: dict[str, Any] = {"start_url": START_URL + "#/", "region": REGION, "account_id": ACCOUNT, "role_name": ROLE}
+    SsoSettings(**good)
+    with pytest.raises(ValueError, match=says):
+        SsoSettings(**good | wrong)
