@@ -33,6 +33,7 @@ _EXTERNAL_ID: Final = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _MFA_SERIAL: Final = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
 _KEY_ID: Final = re.compile(r"\w{16,128}", re.ASCII)
 _LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1", re.ASCII)
+_VERSION_ID: Final = re.compile(r"[\w-]{32,64}", re.ASCII)
 _TAGS_MAX: Final = 50
 _SHORTEST_S: Final = 900
 _LONGEST_ROLE_S: Final = 12 * 3600
@@ -203,6 +204,7 @@ class AwsSettings:
             raise ValueError("field is names joined by dots")
         if self.version is not None and self.version < 1:
             raise ValueError("version counts from 1")
+        _check(self.version_id, _VERSION_ID, "version_id must be the 32 to 64 characters that Secrets Manager shows")
         if self.version_stage is not None and self.version_id is not None:
             raise ValueError("version_stage and version_id exclude each other")
         if self.duration > BEDROCK_LONGEST_S:
