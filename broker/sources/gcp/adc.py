@@ -26,8 +26,8 @@ _SERVERLESS: Final = ("K_SERVICE", "CLOUD_RUN_JOB", "GAE_SERVICE", "FUNCTION_TAR
 _FILE: Final = "application_default_credentials.json"
 
 
-def file() -> tuple[Reference, str, bool] | None:
-    """Return where the JSON is, how to call that, and whether it is gcloud's; None where there is no file.
+def file() -> tuple[Reference, str] | None:
+    """Return where the JSON is, and how to call that; None where there is no file.
 
     Raises `PermanentFetchError` where the variable names none.
     """
@@ -35,9 +35,9 @@ def file() -> tuple[Reference, str, bool] | None:
     if named:
         if not named.startswith("/"):
             raise PermanentFetchError(f"{VARIABLE} of the daemon's environment must be an absolute path")
-        return Reference(file=named), f"{named} ({VARIABLE})", False
+        return Reference(file=named), f"{named} ({VARIABLE})"
     path = _gclouds()
-    return (Reference(file=str(path)), str(path), True) if path.exists() else None
+    return (Reference(file=str(path)), str(path)) if path.exists() else None
 
 
 def metadata_host() -> str | None:

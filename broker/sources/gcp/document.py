@@ -29,11 +29,10 @@ Info = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What it says. `where` it was, for messages; `gcloud`: the file that gcloud keeps for other programs."""
+    """What it says, and `where` it was, for messages."""
 
     info: Info
     where: str
-    gcloud: bool = False
 
     @property
     def type(self) -> str:
@@ -58,13 +57,13 @@ class Document:
         return self.origin.get("type") in {"authorized_user", "external_account_authorized_user"}
 
 
-def read(text: str, where: str, universe: str, *, gcloud: bool = False) -> Document:
+def read(text: str, where: str, universe: str) -> Document:
     """Read a JSON. Raises `PermanentFetchError`, which quotes no value."""
     try:
         info = answer.json_object(text)
     except answer.BadAnswer as bad:
         raise PermanentFetchError(f"{where}: no credentials' JSON of Google's: {bad}") from None
-    document = Document(info, where, gcloud)
+    document = Document(info, where)
     for part in (info, document.origin):
         if part.get("type") not in KINDS:
             raise PermanentFetchError(f"{where}: its type is none of {', '.join(KINDS)}; is it a client's file?")

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from broker.sources.gcp.identity import Identity
     from broker.sources.gcp.transport import Answer
 
-GCLOUD_LOGIN: Final = "gcloud auth application-default login"
-
 _SKEW_S: Final = 60.0
 """Google takes a signed assertion whose time is wrong by a few minutes; what is less than this is not the reason."""
 _GCLOUDS_PROJECT: Final = "764086051850"
@@ -57,6 +55,14 @@ def _of_library(refusal: Refusal, identity: Identity) -> FetchError:
     said = _said(str(refusal.error or "no token in the answer"), identity)
     kind = TransientFetchError if getattr(refusal.error, "retryable", False) else PermanentFetchError
     return kind(f"{_where(identity)}: {said}")
+
+
+def words_of(answer: Answer, sent: Mapping[str, str]) -> str:
+    """Word what a token endpoint says of a sign-in, without what was `sent`."""
+    said = [str(answer.json.get(name, "")) for name in ("error", "error_description")]
+    line = last_line(": ".join(part for part in said if part).encode(), b"", sent.values())
+    mend = _OAUTH.get(said[0], "sign in once more")
+    return f"{_UNLIKE_A_WORD.sub('***', line) or f'status {answer.status}'}; {mend}"
 
 
 # --- token endpoints ------------------------------------------------------------------------------------------------

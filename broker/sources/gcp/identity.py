@@ -153,9 +153,7 @@ def _service_account(document: Document, _settings: GcpSourceSettings, scopes: S
 def _authorized_user(document: Document, _settings: GcpSourceSettings, scopes: Sequence[str]) -> Credentials:
     from google.oauth2 import credentials  # noqa: PLC0415  # of its kind alone
 
-    # Scopes that were never agreed to are refused, and the sign-in agreed to those of gcloud's: ask for none of them.
-    wanted = None if document.gcloud or CLOUD_PLATFORM in scopes else list(scopes)
-    made = credentials.Credentials.from_authorized_user_info(document.info, scopes=wanted)
+    made = credentials.Credentials.from_authorized_user_info(document.info, scopes=list(scopes))
     return made.with_token_uri(document.info["token_uri"]) if "token_uri" in document.info else made
 
 

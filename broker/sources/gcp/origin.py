@@ -9,6 +9,7 @@ from broker.sources import references
 from broker.sources.blocking import Blocking
 from broker.sources.gcp import adc, document
 from broker.sources.gcp.document import Document
+from broker.sources.gcp.person import Person
 from broker.sources.gcp.settings import GcpSourceSettings
 from broker.sources.interface import Context
 from broker.sources.references import Input, Reference
@@ -16,18 +17,19 @@ from broker.sources.references import Input, Reference
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A JSON somewhere; the `gcloud` one is that program's. `reference` None: the metadata server has what it takes."""
+    """A JSON somewhere. `reference` None: the metadata server has what it takes."""
 
     reference: Reference | None
     where: str
-    gcloud: bool = False
 
 
 class Origin:
     """Finds and reads the JSON anew for each fetch. Reading never overlaps."""
 
-    def __init__(self, settings: GcpSourceSettings, context: Context) -> None:
+    def __init__(self, settings: GcpSourceSettings, context: Context, person: Person | None) -> None:
+        """Take the `person` who signs in, if one does."""
         self._settings = settings
+        self._person = person
         self._context = context
         self._thread = Blocking("gcp")
         self._found: _Found | None = None
@@ -35,6 +37,8 @@ class Origin:
 
     async def document(self) -> Document | None:
         """Return what there is; None where the metadata server is to be asked. Raises `FetchError`s."""
+        if self._person is not None:
+            return await self._person.document()
         found = await self._thread.run(self._find)
         if found != self._found:
             self._found = found
@@ -42,10 +46,12 @@ class Origin:
         if self._input is None:
             return None
         secret = await self._input.resolve()
-        return document.read(secret.reveal(), found.where, self._settings.universe_domain, gcloud=found.gcloud)
+        return document.read(secret.reveal(), found.where, self._settings.universe_domain)
 
     def changed(self) -> bool:
         """Whether the next fetch would use another JSON. Called off the event loop."""
+        if self._person is not None:
+            return self._person.changed()
         if self._found is None:
             return False
         try:
@@ -59,8 +65,7 @@ class Origin:
             return _Found(self._settings.credentials, "the JSON that `credentials` of the source names")
         file = adc.file()
         if file is not None:
-            reference, where, gcloud = file
-            return _Found(reference, where, gcloud)
+            return _Found(*file)
         if adc.metadata_is_there():
             return _Found(None, "the metadata server")
         raise LoginRequired(

@@ -7,11 +7,13 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from broker.errors import FetchError
+from broker.errors import FetchError, PermanentFetchError
 from broker.model import Issued
+from broker.sign_in import Invitation, SignIn
 from broker.sources.blocking import Blocking
 from broker.sources.gcp.document import Document
 from broker.sources.gcp.origin import Origin
+from broker.sources.gcp.person import Person
 from broker.sources.gcp.settings import GcpSettings, GcpSourceSettings
 from broker.sources.interface import DEFAULT_TIMEOUT_S, Context, Fetcher
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 _LIMIT_S: Final = 25.0
 """For all calls of one fetch together."""
-_GCLOUD_LOGIN: Final = "gcloud auth application-default login"
+GCLOUD_LOGIN: Final = "gcloud auth application-default login"
 
 
 class GcpSource:
@@ -30,10 +32,35 @@ class GcpSource:
     def __init__(self, settings: GcpSourceSettings, context: Context) -> None:
         self._settings = settings
         self._context = context
+        self._person = Person(settings, context) if settings.sign_in is not None else None
 
     def fetcher(self, settings: GcpSettings, _credential: str) -> Fetcher:
         """Bind one credential."""
-        return GcpFetcher(self._settings, settings, self._context)
+        login = GCLOUD_LOGIN if self._person is None else self._context.login.command
+        return GcpFetcher(self._settings, settings, Origin(self._settings, self._context, self._person), login)
+
+    @property
+    def sign_in(self) -> SignIn | None:
+        """How a person signs in, where `sign_in` says that one does."""
+        return None if self._person is None else self._person.way
+
+    async def begin_login(self, redirect_uri: str | None) -> Invitation:
+        """Make the address that the browser is sent to."""
+        return await self._signing.begin(redirect_uri or "")
+
+    async def finish_login(self, state: str, code: str | None) -> bool:
+        """Take what the browser brought back."""
+        return await self._signing.finish(state, code or "")
+
+    async def logout(self) -> bool:
+        """Forget the sign-in, here and at Google."""
+        return await self._signing.logout()
+
+    @property
+    def _signing(self) -> Person:
+        if self._person is None:
+            raise PermanentFetchError("nobody signs in here: the source has no sign_in")
+        return self._person
 
     def warm(self) -> None:
         """Load the libraries, in a thread, before they are needed."""
@@ -41,7 +68,9 @@ class GcpSource:
             threading.Thread(target=_load, name="gcp", daemon=True).start()
 
     async def close(self) -> None:
-        """Nothing was borrowed: what Google gives cannot be given back."""
+        """Forget what is not stored; nothing was borrowed, as what Google gives cannot be given back."""
+        if self._person is not None:
+            self._person.close()
 
 
 class GcpFetcher:
@@ -49,11 +78,12 @@ class GcpFetcher:
 
     timeout_s: float = _LIMIT_S + DEFAULT_TIMEOUT_S + 5
 
-    def __init__(self, source: GcpSourceSettings, settings: GcpSettings, context: Context) -> None:
+    def __init__(self, source: GcpSourceSettings, settings: GcpSettings, origin: Origin, login: str) -> None:
+        """Take the command `login` by which a person mends a sign-in that ended."""
         self._source = source
         self._settings = settings
-        self._context = context
-        self._origin = Origin(source, context)
+        self._origin = origin
+        self._login = login
         self._thread = Blocking("gcp")
         self._made: tuple[Document | None, Credentials] | None = None
 
@@ -77,7 +107,7 @@ class GcpFetcher:
                 return self._asked(identity, request)
             except Refusal as refusal:
                 self._made = None
-                raise translated(refusal, identity, _GCLOUD_LOGIN) from None
+                raise translated(refusal, identity, self._login) from None
             except FetchError:
                 self._made = None
                 raise
