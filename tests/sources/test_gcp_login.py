@@ -154,7 +154,7 @@ async def test_a_sign_in_that_the_lock_overtakes_is_not_kept(place: Place) -> No
     """What a locked daemon does not know it cannot lose; Google is told to forget it."""
     person = place.source._person
     assert person is not None
-    place.google.answer = lambda _method, path: person.close() if path == "/token" else None  # type: ignore[func-returns-value]  # and answer as usual
+    place.google.answer = lambda _method, path: person.close() if path == "/token" else None  # and answer as usual
     with pytest.raises(TransientFetchError, match="locked or set up anew meanwhile"):
         await sign_in(place)
     assert place.context.login.record is None
