@@ -103,7 +103,7 @@ class FakeAws:
         number = next(self._numbers)
         key_id = f"ASIAFAKE{number:012}"
         self.callers[key_id] = arn
-        lives_s = float(parameters["DurationSeconds"]) if self.session_s is None else self.session_s
+        lives_s = float(parameters.get("DurationSeconds", 3600)) if self.session_s is None else self.session_s
         end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + self.ahead_s + lives_s))
         return (
             f"<Credentials><AccessKeyId>{key_id}</AccessKeyId><SecretAccessKey>fake-secret-key-{number}</SecretAccessKey>"
