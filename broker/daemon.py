@@ -17,7 +17,9 @@ from broker.clock import SystemClock
 from broker.config import Config
 from broker.endpoints import audit as audit_calls
 from broker.endpoints import server
+from broker.endpoints.aws import AwsFace
 from broker.endpoints.connections import Connections
+from broker.endpoints.consumers import ConsumerCalls
 from broker.endpoints.control import create_app
 from broker.endpoints.faces import Faces
 from broker.endpoints.loopback import Face
@@ -28,6 +30,7 @@ from broker.integrations.notify import keep_notifying, notify, watchdog_interval
 from broker.listener import until_lost
 from broker.service.allowed import Allowed
 from broker.service.broker import Broker
+from broker.service.consumer_tokens import ConsumerTokens
 from broker.service.consumers import Consumers
 from broker.service.desktop import Desktop
 from broker.service.events import Event
@@ -79,15 +82,17 @@ class Daemon:
         self._broker.start()
         books = loop.create_task(self._books.open())
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload()))
+        tokens = ConsumerTokens(self._store)
+        consumers = Consumers(self._system, self._broker.turned_away)
+        self._faces = Faces(self._made_faces(tokens), consumers, paths.state_dir())
         app = create_app(self._broker, self._system, self._describe)
         audit_calls.add_route(app, self._books.verify)
+        app.router.add_routes(ConsumerCalls(self._broker, self._faces, tokens).routes())
         runner = server.runner(app)
         await runner.setup()
         assert runner.server is not None  # noqa: S101  # for the type checker; `setup` made it
         connections = Connections(runner.server, self._listener)
         app[CONNECTIONS].append(connections)
-        consumers = Consumers(self._system, self._broker.turned_away)
-        self._faces = Faces(self._made_faces(), consumers, paths.state_dir())
         await self._faces.follow(self._settings.endpoints)
         watcher = Watcher(self._broker.keepers, loop)
         watcher.start()
@@ -112,11 +117,8 @@ class Daemon:
             connections.drain(_DRAIN_ANSWERS_S, _DRAIN_REQUESTS_S),
             self._faces.drain(_DRAIN_ANSWERS_S, _DRAIN_REQUESTS_S),
         )
-        signs.cancel()
-        idle.cancel()
-        lost.cancel()
-        modest.cancel()
-        books.cancel()
+        for task in (signs, idle, lost, modest, books):
+            task.cancel()
         self._tell("stopped", None)
         await self._books.close()  # before the store, which remembers where it ends
         await self._broker.close()
@@ -156,9 +158,9 @@ class Daemon:
             self._tell("reloaded", f"{len(settings.credentials)} credentials")
         notify(f"READY=1\nSTATUS={self._status_line()}")
 
-    def _made_faces(self) -> list[Face]:
+    def _made_faces(self, tokens: ConsumerTokens) -> list[Face]:
         """Make every face there is; the config says which of them listen."""
-        return []
+        return [AwsFace(self._broker, tokens)]
 
     def _tell(self, name: str, reason: str | None) -> None:
         self._broker.bus.publish(Event(name, None, self._broker.clock.now().wall, reason=reason))

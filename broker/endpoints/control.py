@@ -11,11 +11,12 @@ from typing import Any, Final
 from aiohttp import web
 
 from broker.endpoints import surroundings
+from broker.endpoints.aws import process_document, session
 from broker.endpoints.login import LoginCalls
 from broker.endpoints.middleware import BODY_MAX, CONNECTIONS, PEER, PLATFORM, STRANGER, guard, json_body
 from broker.endpoints.safe import SafeCalls
 from broker.errors import BadRequest
-from broker.model import DEFAULT_TTL_S, TOKEN
+from broker.model import DEFAULT_TTL_S, TOKEN, Kind
 from broker.platform.interface import Platform
 from broker.service import report
 from broker.service.broker import Broker, Caller, Served
@@ -40,6 +41,7 @@ def create_app(broker: Broker, platform: Platform, describe: Callable[[], dict[s
     app[CONNECTIONS] = []
     app.router.add_get("/v1/token", token)
     app.router.add_get("/v1/credentials/{name}", credential)
+    app.router.add_get("/v1/aws/{name}", aws)
     app.router.add_get("/v1/status", status)
     app.router.add_post("/v1/refresh", refresh)
     app.router.add_post("/v1/rejected", rejected)
@@ -82,6 +84,14 @@ async def credential(request: web.Request) -> web.Response:
         **{name: secret.reveal() for name, secret in held.issued.parts.items()},
     }
     return web.json_response(body, headers={"Cache-Control": "no-store"})
+
+
+async def aws(request: web.Request) -> web.Response:
+    """`GET /v1/aws/NAME`: what a `credential_process` is to print, word for word."""
+    broker, name = request.app[BROKER], request.match_info["name"]
+    caller = Caller(request[PEER], surroundings.told(request.headers), wants=Kind.AWS_SESSION)
+    text = process_document(await session(broker, name, _deadline_s(request), caller), broker)
+    return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 async def status(request: web.Request) -> web.Response:
@@ -148,9 +158,12 @@ async def healthz(_request: web.Request) -> web.Response:
 
 async def _serve(request: web.Request, name: str | None) -> Served:
     ttl_s = _milliseconds(request, "ttl_ms", DEFAULT_TTL_S)
-    deadline_s = min(_milliseconds(request, "deadline_ms", DEFAULT_DEADLINE_S), DEADLINE_MAX_S)
     caller = Caller(request[PEER], surroundings.told(request.headers))
-    return await request.app[BROKER].token(name or None, ttl_s, deadline_s, caller)
+    return await request.app[BROKER].token(name or None, ttl_s, _deadline_s(request), caller)
+
+
+def _deadline_s(request: web.Request) -> float:
+    return min(_milliseconds(request, "deadline_ms", DEFAULT_DEADLINE_S), DEADLINE_MAX_S)
 
 
 def _milliseconds(request: web.Request, name: str, default_s: float) -> float:

@@ -55,6 +55,7 @@ class Faces:
         self._folder = state_dir
         self._open: dict[str, _Open] = {}
         self._trouble: dict[str, tuple[str, str]] = {}
+        self._one_by_one = asyncio.Lock()
         self._farewells: set[asyncio.Task[None]] = set()
 
     @property
@@ -73,11 +74,12 @@ class Faces:
 
     async def follow(self, wanted: Endpoints) -> None:
         """Listen as this config says. What cannot be is a warning, never an error: the rest goes on."""
-        for name in self.faces:
-            await self._follow(name, getattr(wanted, name))
-        if self._open:
-            kept = ports.read(self._folder) | {name: _port(found) for name, found in self._open.items()}
-            await asyncio.to_thread(ports.write, self._folder, kept)
+        async with self._one_by_one:
+            for name in self.faces:
+                await self._follow(name, getattr(wanted, name))
+            if self._open:
+                kept = ports.read(self._folder) | {name: _port(found) for name, found in self._open.items()}
+                await asyncio.to_thread(ports.write, self._folder, kept)
 
     async def drain(self, answers_s: float, requests_s: float) -> None:
         """Accept no more, answer what is under way, and close everything."""

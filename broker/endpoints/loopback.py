@@ -6,8 +6,9 @@ through here: no browser and no proxy (403), only the daemon's own user, and an 
 To write one, make a `Face`; the daemon lists it, and `[endpoints.NAME]` turns it on. A handler asks in the name of its
 caller so:
 
-    served = await broker.token(name, ttl_s, deadline_s, await caller(request))
+    served = await broker.token(name, ttl_s, deadline_s, await caller(request, Kind.AWS_SESSION))
 
+where the kind is what it hands out, and so decides where Claude Code could send it: of another kind nothing is given.
 Errors are raised as `BrokerError`; the face only says how they look.
 """
 
@@ -137,10 +138,10 @@ class Guarded:
         return self._error(error.status, BadRequest(f"{request.method} {request.path[:80]}: {error.reason}"))
 
 
-async def caller(request: web.Request) -> Caller:
-    """Say in whose name a request of a face asks. Raises `Refused`."""
+async def caller(request: web.Request, wants: Kind) -> Caller:
+    """Say in whose name a request of a face asks for a credential of this kind. Raises `Refused`."""
     consumer = await request.app[_CONSUMERS].of(_connection(request))
-    return Caller(Peer(os.geteuid(), consumer.pids[0]), as_key=False, consumer=consumer)
+    return Caller(Peer(os.geteuid(), consumer.pids[0]), wants=wants, consumer=consumer)
 
 
 def _connection(request: web.Request) -> socket.socket:
