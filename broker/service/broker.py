@@ -28,6 +28,7 @@ from broker.service.keeper import Keeper
 from broker.service.logins import KeptLogin, Logins
 from broker.service.safe import Safe
 from broker.service.secrets import Lending, LentSecrets, StoredSecrets
+from broker.service.spending import Spending
 from broker.sources.interface import Wish
 from broker.storage.interface import Store
 
@@ -97,6 +98,7 @@ class Broker:
         self.secrets = StoredSecrets(store, self._secret_changed)
         self._platform = platform
         self._ancestors = Ancestors(platform)
+        self._spending = Spending()
         self._guard = guard
         self._journal = Journal(clock, record) if record is not None else None
         if self._journal is not None:
@@ -105,7 +107,9 @@ class Broker:
             clock=clock,
             publish=self.bus.publish,
             store=store,
-            context=lambda source: Lending(LentSecrets(self.secrets), self._lend, KeptLogin(store, source)),
+            context=lambda source: Lending(
+                LentSecrets(self.secrets), self._lend, KeptLogin(store, source), self._lend_unused
+            ),
             boot=boot_id() if boot is None else boot,
         )
         self.safe = Safe(store, self._entries, clock=clock, publish=self.bus.publish)
@@ -163,6 +167,9 @@ class Broker:
     async def _lend(self, name: str) -> Issued:
         """Give a source the token of another credential: no caller, so nobody to judge, and no session."""
         return (await self._entry(name).keeper.ask(0.0, _LEND_S)).issued
+
+    async def _lend_unused(self, name: str) -> Issued:
+        return (await self._spending.lend(self._entry(name).keeper, _LEND_S)).issued
 
     def keeper(self, name: str | None) -> Keeper:
         """Find a credential; raise `BadRequest` where none is meant, `UnknownCredential` where there is none."""

@@ -122,16 +122,20 @@ class NoLogin:
 
 @dataclass(frozen=True, slots=True)
 class Lending:
-    """The `sources.interface.Context` that a source is opened with. `ask`: gives the token of a credential."""
+    """The `sources.interface.Context` that a source is opened with.
+
+    `ask` gives the token of a credential, `ask_unused` one that nobody was lent before.
+    """
 
     secrets: Secrets
     ask: Callable[[str], Awaitable[Issued]] = _no_other
     login: LoginRecord = NoLogin()
+    ask_unused: Callable[[str], Awaitable[Issued]] = _no_other
 
-    async def token(self, credential: str) -> Secret:
+    async def token(self, credential: str, *, fresh: bool = False) -> Secret:
         """Return the token of another credential."""
         try:
-            issued = await self.ask(credential)
+            issued = await (self.ask_unused if fresh else self.ask)(credential)
         except NeedsLogin as error:
             raise LoginRequired(f"credential {credential}: {error}") from None
         except BrokerError as error:

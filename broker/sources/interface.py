@@ -141,8 +141,11 @@ class Context(Protocol):
     def login(self) -> LoginRecord:
         """What is kept of a person's sign-in to this source."""
 
-    async def token(self, credential: str) -> Secret:
+    async def token(self, credential: str, *, fresh: bool = False) -> Secret:
         """Return the token of another credential of the config, as fresh as any caller gets it.
+
+        `fresh`: one that no source was given before by such a call, as an assertion may be used once. Where only a
+        used one can be had (its source is damped, failing, or repeats itself) that is a `TransientFetchError`.
 
         Raises `TransientFetchError`, `PermanentFetchError` or `LoginRequired`.
         """

@@ -84,10 +84,10 @@ class Input(Protocol):
         """Whether it is another one than `resolve` gave last. False where that cannot be told without asking."""
 
 
-def bind(reference: Reference, context: Context) -> Input:
-    """Make it ready to be read; reading never overlaps."""
+def bind(reference: Reference, context: Context, *, fresh: bool = False) -> Input:
+    """Make it ready to be read; reading never overlaps. `fresh`: of a credential, each time a token of its own."""
     if reference.credential is not None:
-        return _Token(context, reference.credential)
+        return _Token(context, reference.credential, fresh)
     match _settings(reference):
         case KeyringSettings() as settings:
             return _Fetched(KeyringFetcher(settings, served=False))
@@ -145,9 +145,10 @@ class _Token:
 
     context: Context
     credential: str
+    fresh: bool
 
     async def resolve(self) -> Secret:
-        return await self.context.token(self.credential)
+        return await self.context.token(self.credential, fresh=self.fresh)
 
     def changed(self) -> bool:
         return False

@@ -66,8 +66,12 @@ class FakeContext:
     tokens: dict[str, Secret] = field(default_factory=dict)
     login: FakeLogin = field(default_factory=FakeLogin)
 
-    async def token(self, credential: str) -> Secret:
-        """Look it up."""
+    fresh: list[str] = field(default_factory=list)
+
+    async def token(self, credential: str, *, fresh: bool = False) -> Secret:
+        """Look it up; note of which another one was wanted each time."""
+        if fresh:
+            self.fresh.append(credential)
         if credential not in self.tokens:
             raise TransientFetchError(f"credential {credential}: not to be had")
         return self.tokens[credential]
