@@ -10,6 +10,7 @@ from broker.cli import LazyGroup
 from broker.cli.arguments import examples
 
 SETUPS: Final = {
+    "aws": "setup_aws",
     "claude-code": "setup_claude_code",
     "systemd": "setup_systemd",
 }

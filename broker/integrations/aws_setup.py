@@ -1,0 +1,161 @@
+"""`credential_process` in one profile of the AWS config as a plan, and the way back from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from broker.errors import BadRequest, ConfigError
+from broker.integrations import aws_config, textfile
+from broker.integrations.aws_config import PROCESS
+from broker.integrations.textfile import TextFile
+from broker.paths import private_folder
+
+_VERSION: Final = 1
+_RECORD_MAX: Final = 16 * textfile.SIZE_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What one profile was and became. `before` and `after` are the whole file, `process` the command that was there.
+
+    It may hold secrets: 0600 in a folder of 0700, and never shown.
+    """
+
+    path: str
+    profile: str
+    had_section: bool
+    process: str | None
+    before: str | None
+    after: str
+    command: str
+    version: int = _VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One setup. `replaces`: the profile has another program now."""
+
+    file: TextFile
+    record: Record
+    record_path: Path
+    replaces: bool
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether it is there already."""
+        return self.file.text == self.record.after
+
+
+def make(profile: str, command: str, env: Mapping[str, str], state: Path) -> Plan:
+    """Work it out. Raises `BadRequest` where the profile has other credentials; `ConfigError`, `FileProblem`."""
+    if not aws_config.PROFILE.fullmatch(profile):
+        raise BadRequest("--profile: letters, digits and _.@+:/- only, and no other character first")
+    path = aws_config.config_path(env)
+    file = textfile.read(path)
+    text = file.text or ""
+    known = aws_config.profiles(text, path)
+    _check_free(profile, known.get(profile, {}), env)
+    after = aws_config.with_process(text, path, profile, command)
+    if after != file.text:
+        textfile.check_replaceable(file)
+    had = known.get(profile, {}).get(PROCESS)
+    record = Record(str(path), profile, profile in known, had, file.text, after, command)
+    record_path = _record_path(path, profile, state)
+    older = _load(record_path)
+    if older is not None and had == older.command:  # undo goes back to before the first
+        before = older.before if file.text == older.after else _taken_back(older, file)
+        record = Record(str(path), profile, older.had_section, older.process, before, after, command)
+    ours = older is not None and had == older.command
+    return Plan(file, record, record_path, replaces=had not in {None, command} and not ours)
+
+
+def apply(plan: Plan) -> None:
+    """Change the file, after what it was is kept. Raises `FileProblem`, `ChangedMeanwhile`."""
+    private_folder(plan.record_path.parent.parent)
+    with textfile.only_one(private_folder(plan.record_path.parent)):
+        textfile.check_unchanged(plan.file)
+        kept = textfile.read(plan.record_path, _RECORD_MAX)
+        textfile.replace(kept, json.dumps(asdict(plan.record), indent=1) + "\n")
+        if not plan.changes_nothing:
+            textfile.replace(plan.file, plan.record.after)
+
+
+def undo(profile: str, env: Mapping[str, str], state: Path, *, dry_run: bool) -> str:
+    """Take it back; say what became of it. Raises `ConfigError`, `FileProblem`, `ChangedMeanwhile`."""
+    path = aws_config.config_path(env)
+    record_path = _record_path(path, profile, state)
+    record = _load(record_path)
+    if record is None:
+        return f"{path}: nothing was set up in profile {profile} by this broker"
+    file = textfile.read(path)
+    before = record.before if file.text in {record.before, record.after} else _taken_back(record, file)
+    if dry_run:
+        return f"would be: {_becomes(path, profile, file, before)}"
+    with textfile.only_one(private_folder(record_path.parent)):
+        textfile.sweep(file)
+        if file.text != before:
+            textfile.check_replaceable(file)
+            textfile.replace(file, before)
+        record_path.unlink(missing_ok=True)
+    return _becomes(path, profile, file, before)
+
+
+def _check_free(profile: str, keys: aws_config.Profile, env: Mapping[str, str]) -> None:
+    """Raise `BadRequest` where the profile's other credentials would be taken instead of ours."""
+    path, credentials = aws_config.config_path(env), aws_config.credentials_path(env)
+    stored = aws_config.profiles(textfile.read(credentials).text or "", credentials, bare=True).get(profile, {})
+    places = ((path, list(aws_config.stronger(keys))), (credentials, [*aws_config.stronger(stored), *_process(stored)]))
+    for place, names in places:
+        if names:
+            raise BadRequest(
+                f"profile {profile} has {names[0]} in {place}, which wins over {PROCESS}; take it out, or use another --profile"
+            )
+
+
+def _process(keys: aws_config.Profile) -> list[str]:
+    return [PROCESS] if keys.get(PROCESS) else []
+
+
+def _taken_back(record: Record, file: TextFile) -> str | None:
+    """Take only ours out of a file that somebody wrote since."""
+    if file.text is None:
+        return None
+    now = aws_config.profiles(file.text, file.path).get(record.profile, {}).get(PROCESS)
+    if now != record.command:
+        return file.text
+    if record.process is not None:
+        return aws_config.with_process(file.text, file.path, record.profile, record.process)
+    text = aws_config.without_process(file.text, file.path, record.profile, section_too=not record.had_section)
+    return None if record.before is None and not text.strip() else text
+
+
+def _becomes(path: Path, profile: str, file: TextFile, before: str | None) -> str:
+    if file.text == before:
+        return f"{path}: profile {profile} has nothing of ours"
+    return f"{path}: {'removed, as before' if before is None else f'profile {profile} is as before'}"
+
+
+def _record_path(path: Path, profile: str, state: Path) -> Path:
+    key = f"{path}\0{profile}".encode("utf-8", "surrogateescape")
+    return state / "setup" / f"aws-{hashlib.sha256(key).hexdigest()[:16]}.json"
+
+
+def _load(path: Path) -> Record | None:
+    """Read a record; None where there is none. Raises `ConfigError`, `FileProblem`."""
+    import cattrs  # noqa: PLC0415  # only where something was set up before
+
+    text = textfile.read(path, _RECORD_MAX).text
+    if text is None:
+        return None
+    try:
+        record = cattrs.structure(json.loads(text), Record)
+    except (ValueError, RecursionError, cattrs.BaseValidationError, KeyError, TypeError):
+        record = None
+    if record is None or record.version != _VERSION:
+        raise ConfigError([f"{path}: no record of this version; keep a copy of it, then remove it"])
+    return record
