@@ -31,6 +31,7 @@ _MOMENT_FIELDS: Final = (
 _LONGEST_SPAN_S: Final = 1e8
 """A number in a field of the user's own choosing is a lifetime up to this (three years), and an epoch above."""
 
+_PEM: Final = re.compile(r"-----BEGIN [A-Z ]{1,40}-----\r?\n[A-Za-z0-9+/=\r\n]+-----END [A-Z ]{1,40}-----\s*", re.ASCII)
 _ACCOUNT_ID: Final = re.compile(r"[0-9]{12}", re.ASCII)
 
 
@@ -66,7 +67,7 @@ def read(raw: bytes, shape: Shape, now: float) -> Issued:
 def token(text: str, now: float, expires_at: float | None = None, *, served: bool = True) -> Issued:
     """Make the token a credential, if Claude Code would take it; a JWT's `exp` counts where nothing else says.
 
-    Where it is not to be `served` but to sign in with, any text will do, and a JSON object over many lines.
+    Where it is not to be `served` but to sign in with, any text will do, and a JSON object or a PEM key over many lines.
     """
     text = text if served else in_one_line(text)
     problem = flaw(text) if served else flaw_of_text(text)
@@ -96,7 +97,9 @@ def json_object(text: str) -> dict[str, Any]:
 
 
 def in_one_line(text: str) -> str:
-    """Write a JSON object without line ends, so that it is as good a secret as any; give other texts as they are."""
+    """Write a JSON object or a PEM key without line ends, so that it is as good a secret as any; give others as they are."""
+    if _PEM.fullmatch(text):
+        return " ".join(text.split())
     if "\n" not in text or not text.lstrip().startswith("{"):
         return text
     try:

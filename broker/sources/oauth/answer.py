@@ -45,7 +45,7 @@ class Answer:
         try:
             made = answers.token(text, self.at, None if is_id_token else self._expires_at())
         except answers.BadAnswer as bad:
-            raise TransientFetchError(f"{where}: {bad}; check this machine's clock") from None
+            raise TransientFetchError(f"{where}: {bad}") from None
         return replace(made, kind=settings.kind, details={**details, **self._scope()})
 
     def _expires_at(self) -> float | None:

@@ -6,6 +6,7 @@ Loads the libraries: import it from a thread, at the first call.
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
@@ -35,6 +36,7 @@ _METHODS: Final = {
 }
 _ASSERTION_S: Final = 120
 """How long our assertion is good, so that one who reads it on its way gains little; clocks may differ by that."""
+_PEM: Final = re.compile(r"(-----BEGIN [A-Z ]+-----) (.+) (-----END [A-Z ]+-----)", re.ASCII)
 _KEY_TYPES: Final[dict[str, Literal["RSA", "EC", "OKP"]]] = {"RS": "RSA", "PS": "RSA", "ES": "EC", "Ed": "OKP"}
 
 
@@ -44,15 +46,19 @@ class ProviderClient(OAuth2Client):  # type: ignore[misc]  # Authlib has no type
     client_auth_class = OAuth2ClientAuth
     oauth_error_class = OAuthError
 
-    def __init__(self, settings: OAuthSourceSettings, transport: requests.Session, secrets: Mapping[str, str]) -> None:
-        """Take our `secrets`: `SECRET` or `KEY`, where there is one."""
+    @classmethod
+    def made(
+        cls, settings: OAuthSourceSettings, transport: requests.Session, secrets: Mapping[str, str]
+    ) -> ProviderClient:
+        """Make one that shows our `secrets`: `SECRET` or `KEY`, where there is one."""
         method = _METHODS[settings.authentication]
         own = signing_key(secrets[KEY], settings.key_algorithm) if KEY in secrets else secrets.get(SECRET)
-        super().__init__(transport, settings.client_id, own, method, method)
+        made = cls(transport, settings.client_id, own, method, method)
         if method == "client_secret_basic":
-            self.register_client_auth_method((method, _basic))
+            made.register_client_auth_method((method, _basic))
         if method == "private_key_jwt":
-            self.register_client_auth_method(_assertion(settings))
+            made.register_client_auth_method(_assertion(settings))
+        return made
 
     def ask(self, url: str, grant_type: str, params: Mapping[str, str]) -> dict[str, Any]:
         """Ask for a token."""
@@ -80,7 +86,7 @@ def signing_key(text: str, algorithm: str) -> Any:  # noqa: ANN401  # the librar
     """Read a key, PEM or JWK, that fits the algorithm. Raises `PermanentFetchError`."""
     wanted = _KEY_TYPES[algorithm[:2]]
     try:
-        key = jwk.import_key(json.loads(text) if text.lstrip().startswith("{") else text, wanted)
+        key = jwk.import_key(json.loads(text) if text.lstrip().startswith("{") else _lines(text), wanted)
         if key.is_private:
             return key
     except (JoseError, ValueError, TypeError, KeyError):
@@ -88,6 +94,12 @@ def signing_key(text: str, algorithm: str) -> Any:  # noqa: ANN401  # the librar
     raise PermanentFetchError(
         f"private_key is no private key, PEM or JWK, for {algorithm}; check it and key_algorithm of the source"
     )
+
+
+def _lines(pem: str) -> str:
+    """Break it into lines again: as a secret it is one."""
+    found = _PEM.fullmatch(pem)
+    return pem if found is None else "\n".join([found[1], *found[2].split(), found[3], ""])
 
 
 def _assertion(settings: OAuthSourceSettings) -> Any:  # noqa: ANN401  # the library's

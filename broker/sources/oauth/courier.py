@@ -27,23 +27,22 @@ def main() -> None:
     platform.current().harden()  # while it lives, tokens are in its memory
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    work(sys.stdin.buffer.read(_JOB_MAX), sys.stdout.fileno())
-
-
-def work(raw: bytes, answer: int) -> None:
-    """Make the request of the job; write first that it is being sent, then what came of it."""
     try:
-        job = json.loads(raw)
+        job = json.loads(sys.stdin.buffer.read(_JOB_MAX))
     except ValueError:
         return  # the daemon ended while it wrote: nothing was sent
-    server = Server(**job["server"])
-    signal.alarm(math.ceil(LONGEST * server.timeout) + 1)
-    from broker.sources.oauth import seal, transport  # noqa: F401, PLC0415  # all that can fail, before anything is sent
+    signal.alarm(math.ceil(LONGEST * job["server"]["timeout"]) + 1)
+    work(job, sys.stdout.fileno())
+
+
+def work(job: dict[str, Any], answer: int) -> None:
+    """Make the request of the job; write first that it is being sent, then what came of it."""
+    from broker.sources.oauth import errors, seal  # noqa: F401, PLC0415  # all that can fail, before anything is sent
 
     with os.fdopen(answer, "wb", buffering=0, closefd=False) as file:
         _reserve(answer)
         file.write(f"{job['mark']}\n".encode())
-        file.write(seal.sealed(ask(server, job["request"]), job["key"]))
+        file.write(seal.sealed(ask(Server(**job["server"]), job["request"]), job["key"]))
         file.truncate()
         os.fsync(answer)
 

@@ -36,10 +36,9 @@ _MENDS: Final = {
 }
 
 _ERROR: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,100}", re.ASCII)
-_UNLIKE_A_WORD: Final = re.compile(
-    r"(?![A-Z]{2,8}[0-9]{1,8}[:.,]?(?:\s|$))(?:[^\s\"']*[^\s\"'A-Za-z,.:;()/_*-][^\s\"']*|[^\s\"']{40,})"
-)
-"""What may be part of a secret in the provider's words, but for numbers of errors such as AADSTS700016."""
+_WORD: Final = re.compile(r"[^\s\"']+")
+_HARMLESS: Final = re.compile(r"[A-Za-z,.:;()/_*-]{1,39}|[A-Z]{2,8}[0-9]{1,8}[:.,]?", re.ASCII)
+"""What is no part of a secret in the provider's words: words, and numbers of errors such as AADSTS700016."""
 
 
 def translated(error: Exception, server: Server, what: str, sent: Sequence[Secret] = ()) -> FetchError:
@@ -80,7 +79,7 @@ def _refused(error: OAuthError, line: str, sent: Sequence[Secret]) -> FetchError
     description = error.description if isinstance(error.description, str) else ""
     # Whole first, then by words: of a secret with blanks in it the second would leave what looks like a word.
     whole = last_line(" ".join(description.split()).encode(), b"", [secret.reveal() for secret in sent])
-    said = _UNLIKE_A_WORD.sub("***", whole)
+    said = _WORD.sub(lambda word: word[0] if _HARMLESS.fullmatch(word[0]) else "***", whole)
     told = f"{line}{code}" + (f" ({said})" if said else "")
     if code in _UNAVAILABLE:
         return TransientFetchError(told)

@@ -199,7 +199,7 @@ class Provider:
     def _client(self, transport: requests.Session, own: Mapping[str, str]) -> ProviderClient:
         from broker.sources.oauth.client import ProviderClient  # noqa: PLC0415  # see `_called`
 
-        return ProviderClient(self.settings, transport, own)
+        return ProviderClient.made(self.settings, transport, own)
 
     def _carried(self, url: str, flight: Flight | None) -> CarriedTransport | None:
         from broker.sources.oauth.carried import CarriedTransport  # noqa: PLC0415  # see `_called`

@@ -32,6 +32,7 @@ class ProviderTransport(Transport):
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Go nowhere: a secret, a code or a refresh token would be repeated to whoever is named there."""
         if super(Transport, self).get_redirect_target(resp) is not None:
+            resp.close()
             raise Redirected(f"status {resp.status_code}")
         return None
 
