@@ -22,7 +22,7 @@ from broker.endpoints.connections import Connections
 from broker.endpoints.consumers import ConsumerCalls
 from broker.endpoints.control import create_app
 from broker.endpoints.faces import Faces
-from broker.endpoints.loopback import Face
+from broker.endpoints.gcp import MetadataServer
 from broker.endpoints.middleware import CONNECTIONS
 from broker.errors import ConfigError
 from broker.integrations import installed_helper
@@ -84,10 +84,12 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload()))
         tokens = ConsumerTokens(self._store)
         consumers = Consumers(self._system, self._broker.turned_away)
-        self._faces = Faces(self._made_faces(tokens), consumers, paths.state_dir())
+        google = MetadataServer(self._broker, tokens)
+        self._faces = Faces([AwsFace(self._broker, tokens), google], consumers, paths.state_dir())
         app = create_app(self._broker, self._system, self._describe)
         audit_calls.add_route(app, self._books.verify)
         app.router.add_routes(ConsumerCalls(self._broker, self._faces, tokens).routes())
+        app.router.add_routes(google.control_routes())
         runner = server.runner(app)
         await runner.setup()
         assert runner.server is not None  # noqa: S101  # for the type checker; `setup` made it
@@ -157,10 +159,6 @@ class Daemon:
             log.info("config reloaded: %d credentials", len(settings.credentials))
             self._tell("reloaded", f"{len(settings.credentials)} credentials")
         notify(f"READY=1\nSTATUS={self._status_line()}")
-
-    def _made_faces(self, tokens: ConsumerTokens) -> list[Face]:
-        """Make every face there is; the config says which of them listen."""
-        return [AwsFace(self._broker, tokens)]
 
     def _tell(self, name: str, reason: str | None) -> None:
         self._broker.bus.publish(Event(name, None, self._broker.clock.now().wall, reason=reason))

@@ -139,7 +139,7 @@ class Face:
     async def call(self, method: str, target: str, body: bytes, **headers: str) -> Answer:
         lines = [f"{method} {target} HTTP/1.1", "Host: broker", "Connection: close", f"Content-Length: {len(body)}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        return _parsed(await self.raw("\r\n".join([*lines, "", ""]).encode() + body))
+        return parsed(await self.raw("\r\n".join([*lines, "", ""]).encode() + body))
 
 
 @pytest.fixture
@@ -188,7 +188,8 @@ def _opener(fetcher: Scripted) -> Any:  # noqa: ANN401  # a source type's `open`
     return lambda _settings, _context: PlainSource(lambda _own: fetcher)
 
 
-def _parsed(raw: bytes) -> Answer:
+def parsed(raw: bytes) -> Answer:
+    """Take a raw HTTP answer apart."""
     head, _, body = raw.partition(b"\r\n\r\n")
     status, *lines = head.decode().split("\r\n")
     headers = dict(line.split(": ", 1) for line in lines)
