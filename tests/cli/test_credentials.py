@@ -1,4 +1,4 @@
-"""`broker token`, `refresh`, `export`, `exec`: what a person asks for by name."""
+"""`broker token`, `refresh`, `export`, and `exec` of what has no endpoint: what a person asks for by name."""
 
 from __future__ import annotations
 
@@ -159,7 +159,48 @@ def test_export_as_json_and_headers(type_: Type, parts: Script) -> None:
     }
 
 
-@pytest.mark.parametrize("line", ["export cloud --format headers", "export cloud --var X", "exec cloud --var X -- env"])
+def test_export_in_the_shapes_that_aws_programs_and_claude_code_run_a_command_for(type_: Type, parts: Script) -> None:
+    """A `credential_process` prints its version, and no end for keys without one; Claude Code takes STS's shape."""
+    keys = {
+        "AccessKeyId": "FAKEID",
+        "SecretAccessKey": "fake/secret+1",
+        "SessionToken": "fake-session-1",
+        "Expiration": "2026-01-01T01:00:00Z",
+    }
+    parts.raw["/v1/credentials/cloud"] = json.dumps(SESSION | {"account_id": "111111111111"}).encode()
+    printed = json.loads(type_("export cloud --format credential-process").out)
+    assert printed == {"Version": 1, **keys, "AccountId": "111111111111"}
+    assert json.loads(type_("export cloud --format claude").out) == {"Credentials": keys}
+    static = {name: value for name, value in SESSION.items() if name != "session_token"} | {"expires_at": None}
+    parts.raw["/v1/credentials/cloud"] = json.dumps(static).encode()
+    printed = json.loads(type_("export cloud --format credential-process").out)
+    assert printed == {"Version": 1, "AccessKeyId": "FAKEID", "SecretAccessKey": "fake/secret+1"}
+    said = type_("export cloud --format claude")
+    assert (said.code, said.out) == (64, "")
+    assert "get_session_token = true" in said.err
+
+
+@pytest.mark.parametrize(
+    ("kind", "variable"),
+    [("bedrock-api-key", "AWS_BEARER_TOKEN_BEDROCK"), ("access-token", "CLOUDSDK_AUTH_ACCESS_TOKEN")],
+)
+def test_a_token_of_a_cloud_goes_where_its_programs_look(type_: Type, parts: Script, kind: str, variable: str) -> None:
+    """And is a bearer's alone: no Anthropic key."""
+    parts.raw["/v1/credentials/work"] = json.dumps({"credential": "work", "kind": kind, "token": "fake-1"}).encode()
+    assert type_("export work").out == f"export {variable}=fake-1\n"
+    assert json.loads(type_("export work --format headers").out) == {"authorization": "Bearer fake-1"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "export cloud --format headers",
+        "export cloud --var X",
+        "exec cloud --var X -- env",
+        "export work --format claude",
+        "export work --format credential-process",
+    ],
+)
 def test_an_aws_session_is_no_single_text(type_: Type, parts: Script, line: str) -> None:
     """It has no header and no one variable."""
     said = type_(line)

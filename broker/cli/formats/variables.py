@@ -1,11 +1,7 @@
-"""How a credential is handed to another program: environment variables, headers, JSON.
-
-Pure: from the answer of `GET /v1/credentials/NAME` to texts. They hold secrets: a person asked for them by name.
-"""
+"""A credential as environment variables, and the ones that must go lest they win."""
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -14,6 +10,8 @@ from typing import Any, Final
 from broker.errors import BadRequest
 
 ANTHROPIC_VARIABLE: Final = "ANTHROPIC_API_KEY"
+_VARIABLES: Final = {"bedrock-api-key": "AWS_BEARER_TOKEN_BEDROCK", "access-token": "CLOUDSDK_AUTH_ACCESS_TOKEN"}
+"""Where programs look for a single token of these kinds."""
 
 AWS_UNSET: Final = (
     "AWS_SESSION_TOKEN",
@@ -32,6 +30,8 @@ _AWS: Final = {
     "AWS_SESSION_TOKEN": "session_token",
     "AWS_CREDENTIAL_EXPIRATION": "expires_at",
     "AWS_ACCOUNT_ID": "account_id",
+    "AWS_REGION": "region",
+    "AWS_DEFAULT_REGION": "region",
 }
 
 
@@ -41,7 +41,7 @@ def variables(credential: Mapping[str, Any], name: str | None) -> dict[str, str]
         # `eval "$(broker export ...)"` would run what stands behind a semicolon.
         raise BadRequest(f"--var {name!r}: a variable's name is letters, digits and _, with no digit first")
     if credential["kind"] != "aws-session":
-        return {name or ANTHROPIC_VARIABLE: str(credential["token"])}
+        return {name or _VARIABLES.get(credential["kind"], ANTHROPIC_VARIABLE): str(credential["token"])}
     if name is not None:
         raise BadRequest(f"--var names one variable, but {credential['credential']} is an aws-session and sets several")
     return {variable: str(credential[part]) for variable, part in _AWS.items() if credential.get(part)}
@@ -57,18 +57,3 @@ def as_env(credential: Mapping[str, Any], name: str | None) -> str:
     wanted = variables(credential, name)
     lines = [f"unset {variable}" for variable in unwanted(credential) if variable not in wanted]
     return "\n".join([*lines, *(f"export {variable}={shlex.quote(value)}" for variable, value in wanted.items())])
-
-
-def as_json(credential: Mapping[str, Any], _name: str | None) -> str:
-    """Write the daemon's answer."""
-    return json.dumps(credential, indent=2)
-
-
-def as_headers(credential: Mapping[str, Any], _name: str | None) -> str:
-    """Write the JSON map that `otelHeadersHelper` and an MCP server's `headersHelper` take: both, as Claude Code sends."""
-    if "token" not in credential:
-        raise BadRequest(f"{credential['credential']} is an {credential['kind']}: it has no single token for a header")
-    return json.dumps({"x-api-key": credential["token"], "authorization": f"Bearer {credential['token']}"})
-
-
-FORMATS: Final = {"env": as_env, "json": as_json, "headers": as_headers}
