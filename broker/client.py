@@ -117,6 +117,10 @@ class Client:
         """Ask by which variables a program finds `name` at an endpoint: `set`, `unset`, `lasting`, `problem`."""
         return document(self._call("POST", "/v1/consumers", {"credential": name}, timeout_s=PATIENT_S)[1])
 
+    def subject_token(self, name: str) -> dict[str, Any]:
+        """Ask for what an executable source of Google's prints for `name`."""
+        return document(self._call("POST", "/v1/subject-token", {"credential": name}, timeout_s=PATIENT_S)[1])
+
     def status(self) -> dict[str, Any]:
         """Ask how the daemon and its credentials are; never a secret."""
         return document(self.status_text())
