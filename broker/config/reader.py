@@ -23,7 +23,7 @@ from broker.sources.interface import SourceType
 Table = Mapping[str, Any]
 Types = Mapping[str, SourceType]
 
-_LATER_TYPES: Final = {"pool", "anthropic"}
+_LATER_TYPES: Final = {"pool"}
 _NOT_YET: Final = "not in this version"
 _NO_CREDENTIAL: Final = "names no credential; run: broker setup claude-code; or add a table [credentials.NAME]"
 

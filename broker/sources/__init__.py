@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from broker.sources.anthropic import ANTHROPIC
 from broker.sources.aws import AWS
 from broker.sources.command import COMMAND
 from broker.sources.demo import DEMO
@@ -16,7 +17,8 @@ from broker.sources.oauth import OAUTH
 from broker.sources.vault import VAULT
 
 TYPES: Final[dict[str, SourceType]] = {
-    type_.name: type_ for type_ in (AWS, KEYRING, ENV, FILE, LOCAL, COMMAND, DEMO, VAULT, GCP, LITELLM, OAUTH)
+    type_.name: type_
+    for type_ in (AWS, KEYRING, ENV, FILE, LOCAL, COMMAND, DEMO, VAULT, GCP, LITELLM, ANTHROPIC, OAUTH)
 }
 """The source types by the name that `type = "..."` gives."""
 

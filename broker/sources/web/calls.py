@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _CONNECT_S: Final = 5.0
 
 
+class NotSent(TransientFetchError):
+    """The server could not be reached at all: what was to be sent did not leave this machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a server answered. `body`: the JSON, None where it is none; `date`: its own time, in epoch seconds."""
@@ -61,7 +65,8 @@ class Calls:
     ) -> Reply:
         """Send `body` to `path`, in `thread`; `what` names that in errors. Never repeated, never redirected.
 
-        Raises `TransientFetchError` where no answer comes, or one that asks to come back later, and
+        Raises `TransientFetchError` where no answer comes, or one that asks to come back later (`NotSent` where the
+        server could not even be reached), and
         `PermanentFetchError` where a file of the settings is no use.
         """
         limit_s = self.server.timeout
@@ -89,14 +94,15 @@ class Calls:
 
     def _translated(self, error: Exception, what: str) -> FetchError:
         from broker.sources.web.transport import Busy  # noqa: PLC0415  # see `_called`
-        from broker.sources.web.unreached import unreached  # noqa: PLC0415  # see `_called`
+        from broker.sources.web.unreached import may_be_sent, unreached  # noqa: PLC0415  # see `_called`
 
         if isinstance(error, Busy):
             return TransientFetchError(
                 f"{self.server.address}: {what}: asked too often, or not ready (status {error.status})",
                 retry_after_s=error.retry_after_s,
             )
-        return TransientFetchError(f"{self.server.address}: {what}: {unreached(error, self.server)}")
+        failure = TransientFetchError if may_be_sent(error) else NotSent
+        return failure(f"{self.server.address}: {what}: {unreached(error, self.server)}")
 
     def _forget(self) -> None:
         """Read the certificates' files again, and connect anew, at the next call."""

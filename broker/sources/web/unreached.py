@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Iterator
 
 import requests
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from broker.sources.web.server import Server
 
@@ -23,6 +24,12 @@ def unreached(error: Exception, server: Server) -> str:
         (words for words in known if words),
         f"cannot be reached ({type(error).__name__}); {_whether_there(server)}",
     )
+
+
+def may_be_sent(error: Exception) -> bool:
+    """Whether the request may have left this machine before it failed; where that cannot be told, it may."""
+    before = (NewConnectionError, ConnectTimeoutError, ssl.SSLCertVerificationError)
+    return not any(isinstance(cause, before) for cause in _causes(error))
 
 
 def _whether_there(server: Server) -> str:
