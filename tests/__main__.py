@@ -38,9 +38,11 @@ LIMITS: Final = {
 }
 FAST: Final = ("-m", "not slow and not real", "--numprocesses", "auto")
 """They share nothing, so that every core may take some."""
-REST: Final = ("-m", "slow or real")
-"""They measure, start a dozen programs at once, and use the machine's own services: one after the other."""
-PARTS: Final = {"fast tests": FAST, "slow and real tests": REST}
+REST: Final = ("-m", "(slow or real) and not alone", "--numprocesses", "auto", "--dist", "loadfile")
+"""Mostly they wait for other programs; those of one file share servers."""
+ALONE: Final = ("-m", "(slow or real) and alone")
+"""They judge the clock: nothing else runs beside them."""
+PARTS: Final = {"fast tests": FAST, "slow and real tests": REST, "tests that judge the clock": ALONE}
 
 _SUMMARY: Final = re.compile(r"(passed|failed|error|skipped|no tests ran).* in [\d.]+s")
 _COUNT: Final = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed)")

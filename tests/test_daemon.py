@@ -38,6 +38,7 @@ def place() -> Iterator[Place]:
         yield made
 
 
+@pytest.mark.alone
 def test_it_serves_and_leaves_nothing_behind(place: Place) -> None:
     """SIGTERM ends it within moments with exit code 0, and its socket is gone."""
     with running(place) as daemon:
@@ -62,6 +63,7 @@ def test_without_its_socket_it_ends_and_makes_room_for_another(place: Place, los
             assert token(place) == "fake-token-1"
 
 
+@pytest.mark.alone
 def test_an_open_event_stream_does_not_delay_its_end(place: Place) -> None:
     """Somebody who watches does not keep the daemon from stopping."""
     with running(place) as daemon, socket.socket(socket.AF_UNIX) as watcher:

@@ -31,6 +31,7 @@ def temporary(tmp_path: Path, need: Need) -> Path:
     return Path(tempfile.mkdtemp(prefix="d-", dir=tmp_path.parent))
 
 
+@pytest.mark.alone
 def test_every_step_holds_and_nothing_is_left(spawn: Spawn, temporary: Path) -> None:
     """Under 30 s, with no colour in a pipe, and no token shown."""
     began = time.monotonic()

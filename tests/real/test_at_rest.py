@@ -57,6 +57,7 @@ def set_aside(place: Place) -> list[str]:
     return [path.name for path in cache(place).parent.glob("cache.bin.set-aside-*")]
 
 
+@pytest.mark.alone
 def test_after_kill_9_the_first_token_comes_as_fast_with_a_keyring(
     place: Place, keyring: SecretService, upstream: Upstream
 ) -> None:

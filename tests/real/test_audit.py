@@ -133,6 +133,7 @@ def test_what_was_done_to_the_file_meanwhile_is_found(place: Place, key: dict[st
         assert "numbers 1 to 4 are missing" in said.stdout
 
 
+@pytest.mark.alone
 def test_a_full_disk_delays_no_token(place: Place, key: dict[str, str]) -> None:
     """The file cannot grow: tokens come as before, `status` warns, and nothing is lost once there is room again."""
     with running(place, env=key) as daemon:

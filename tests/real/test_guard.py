@@ -279,6 +279,7 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("name", ["settings.json", "settings.local.json"])
 def test_no_file_of_a_project_holds_up_the_daemon(name: str, developer: Developer, guarded: Place) -> None:
     """What cannot be read strictly is refused at once, whatever it is, and other callers are answered."""
@@ -312,6 +313,7 @@ def test_a_file_that_never_stops_changing_is_refused_or_read_whole(developer: De
     assert helper_in(claude).returncode == 0
 
 
+@pytest.mark.alone
 def test_a_file_system_that_hangs_holds_up_nobody_else(developer: Developer, guarded: Place, need: Need) -> None:
     """A project's link into a dead server's files costs the ask that concerns it, after two seconds, and no other."""
     need(can_hang(), "the right to mount a FUSE file system is missing")

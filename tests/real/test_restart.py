@@ -36,6 +36,7 @@ def keyed(place: Place, upstream: Upstream) -> dict[str, str]:
     return {"CREDENTIALS_DIRECTORY": str(folder)}
 
 
+@pytest.mark.alone
 def test_after_kill_9_the_first_token_comes_from_the_cache(
     place: Place, upstream: Upstream, keyed: dict[str, str]
 ) -> None:

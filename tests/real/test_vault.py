@@ -351,6 +351,7 @@ PAUSE_S = 6.0
 """Short, for CI; `python -m tests.bench vault-paused` takes the time that was asked for."""
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_paused_server_slows_nobody_who_has_a_key(own: Company, place: Place) -> None:
     """Its keys are old by then and a look for newer ones hangs: the median wait is at most half as long again."""
