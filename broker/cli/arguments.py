@@ -30,6 +30,10 @@ class CredentialName(click.types.StringParamType):
 
 CREDENTIAL = CredentialName()
 
+VARIABLE = click.option(
+    "--var", "variable", metavar="NAME", help="The variable's name; ANTHROPIC_API_KEY if not given."
+)
+
 
 def examples(*lines: str) -> str:
     r"""Write the end of a command's help; `\b` is click's mark for "do not rewrap"."""

@@ -1,23 +1,18 @@
-"""`broker token`, `refresh`, `export`, `exec`: hand out a credential that a person asks for by name."""
+"""`broker token`, `refresh`, `export`: hand out a credential that a person asks for by name."""
 
 from __future__ import annotations
 
 import json
-import os
 
 import click
 
 from broker import paths
 from broker.background import with_daemon
 from broker.cli import formats
-from broker.cli.arguments import CREDENTIAL, examples
+from broker.cli.arguments import CREDENTIAL, VARIABLE, examples
 from broker.cli.output import span
 from broker.client import Client
 from broker.errors import NeedsLogin, SourceFailed
-
-_VARIABLE = click.option(
-    "--var", "variable", metavar="NAME", help=f"The variable's name; {formats.ANTHROPIC_VARIABLE} if not given."
-)
 
 
 @click.command("token", epilog=examples("broker token", "broker token work --json"))
@@ -65,39 +60,16 @@ def refresh_command(name: str | None, *, as_json: bool) -> None:
 @click.command("export", epilog=examples('eval "$(broker export work)"', "broker export work --format headers"))
 @click.argument("name", type=CREDENTIAL)
 @click.option("--format", "form", type=click.Choice(list(formats.FORMATS)), default="env", show_default=True)
-@_VARIABLE
+@VARIABLE
 def export_command(name: str, form: str, variable: str | None) -> None:
     """Print credential NAME for another program.
 
     \b
-    env      lines for a shell: ANTHROPIC_API_KEY, or the AWS_ variables of an AWS session
-    json     all its parts
-    headers  the JSON map that Claude Code's otelHeadersHelper and headersHelper take
+    env                 lines for a shell: ANTHROPIC_API_KEY, or what programs look for of its kind
+    json                all its parts
+    headers             the JSON map that Claude Code's otelHeadersHelper and headersHelper take
+    credential-process  of an AWS session, what a profile's credential_process prints
+    claude              of an AWS session, what Claude Code's awsCredentialExport prints
     """  # noqa: D301  # \b is click's mark for "do not rewrap"
     credential = with_daemon(Client(paths.socket_path()), lambda client: client.credential(name))
     click.echo(formats.FORMATS[form](credential, variable))
-
-
-@click.command(
-    "exec",
-    epilog=examples("broker exec work -- curl ...", "broker exec bedrock -- aws sts get-caller-identity"),
-)
-@click.argument("name", type=CREDENTIAL)
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-@_VARIABLE
-def exec_command(name: str, command: tuple[str, ...], variable: str | None) -> int:
-    """Run COMMAND with credential NAME in its environment.
-
-    COMMAND takes this process's place. The variables are those of `broker export`; they are as old as the start of COMMAND and are not renewed.
-    """
-    credential = with_daemon(Client(paths.socket_path()), lambda client: client.credential(name))
-    unwanted = formats.unwanted(credential)
-    kept = {key: value for key, value in os.environ.items() if key not in unwanted}
-    try:
-        os.execvpe(command[0], command, kept | formats.variables(credential, variable))  # noqa: S606  # no shell, and that is the point
-    except FileNotFoundError:
-        click.echo(f"broker: {command[0]}: command not found", err=True)
-        return 127
-    except OSError as error:
-        click.echo(f"broker: {command[0]}: {error.strerror}", err=True)
-        return 126

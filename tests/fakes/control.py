@@ -48,6 +48,7 @@ class Script:
     daemon: dict[str, Any] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=lambda: {"work": "fake-token-1"})
     parts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    consumers: dict[str, dict[str, Any]] = field(default_factory=dict)
     errors: dict[str, tuple[int, str, str]] = field(default_factory=dict)
     raw: dict[str, bytes] = field(default_factory=dict)
     dropped: int = 0
@@ -131,6 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._token(parse_qs(urlsplit(self.path).query).get("credential", ["work"])[0])
         elif path.startswith("/v1/credentials/"):
             self._json(script.parts[unquote(path.removeprefix("/v1/credentials/"))])
+        elif path == "/v1/consumers":
+            self._consumer(body["credential"])
         elif path == "/v1/refresh":
             self._json(next(item for item in script.credentials if item["name"] == body["credential"]))
         elif path == "/v1/events":
@@ -146,6 +149,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         headers = {"X-Broker-Credential": name, "X-Broker-Fingerprint": "0123456789ab", "Cache-Control": "no-store"}
         self._send(200, script.tokens[name].encode(), headers | {"X-Broker-Expires-In": "2520"})
+
+    def _consumer(self, name: str) -> None:
+        found = self.server.script.consumers.get(name)
+        if found is not None:
+            self._json({"set": {}, "unset": [], "lasting": True, "problem": None} | found)
+        else:
+            message = f"{name} is an api-key, which no endpoint serves"
+            self._send(400, message.encode(), {"X-Broker-Error": "bad-request"})
 
     def _stream(self) -> None:
         self.send_response(200)
