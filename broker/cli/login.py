@@ -28,13 +28,14 @@ _LINE_MAX: Final = 16 * 1024
 @click.option("--device", is_flag=True, help="By a code that you confirm on any device.")
 @click.option("--no-browser", is_flag=True, help="Only print the address; open it yourself.")
 def login_command(source: str | None, *, device: bool, no_browser: bool) -> None:
-    """Sign in to SOURCE of the config, in a browser; without SOURCE, list where you can.
+    """Sign in to SOURCE of the config, in a browser.
 
-    The daemon keeps what comes of it, encrypted, and renews it; without a place for a key (persist = "off") it lasts
-    as long as the daemon. A source that offers both is signed in to by a code where this machine has no browser.
+    Without SOURCE it lists where you can. The daemon keeps what comes of it, encrypted, and renews it; without a place
+    for a key (persist = "off") it lasts as long as the daemon. An AWS sign-in is shared with the AWS CLI, in its file.
 
-    Where it has none and the source no code: open the printed address elsewhere, and paste here the address that the
-    browser ends at, though it shows an error there; or forward the port: ssh -L PORT:localhost:PORT MACHINE
+    Without a browser here you get a code to confirm on any device, where the source has that. Where it has not, open
+    the printed address elsewhere, and paste here the address at which the browser ends, though it shows an error there;
+    or forward the port: ssh -L PORT:localhost:PORT MACHINE
     """
     client = Client(paths.socket_path())
     ways = {known.source: known for known in with_daemon(client, Client.sign_ins)}

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
@@ -109,6 +110,18 @@ class FakeSso(JsonServer):
         """Have the administrator end every sign-in."""
         self.expire()
         self.refreshable.clear()
+
+    def sign_in(self, home: Path, session: str = START_URL) -> None:
+        """Leave behind what `aws sso login` does, for a sign-in that it has this name for."""
+        client = self.register_client({"clientType": "public", "scopes": [_SCOPE]})
+        born = self._born()
+        token = {"startUrl": START_URL, "region": REGION, "accessToken": born["accessToken"]}
+        token |= {"expiresAt": moment(time.time() + self.token_s), "refreshToken": born["refreshToken"]}
+        token |= {"clientId": client["clientId"], "clientSecret": client["clientSecret"]}
+        token["registrationExpiresAt"] = moment(client["clientSecretExpiresAt"])
+        folder = home / ".aws/sso/cache"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / file_of(session)).write_text(json.dumps(token))
 
     # --- the person, in a browser -------------------------------------------------------------------------------
 
@@ -283,6 +296,16 @@ def _flaws(shape: Any, given: Any, where: str) -> list[str]:  # noqa: ANN401  # 
     return [*found, *(f"{where}: {name} is unknown" for name in unknown)]
 
 
-def written(home: Any) -> dict[str, dict[str, str]]:  # noqa: ANN401  # a folder
+def file_of(session: str) -> str:
+    """Name the AWS CLI's file of a sign-in, by its name for that, or by the start URL."""
+    return f"{hashlib.sha1(session.encode(), usedforsecurity=False).hexdigest()}.json"
+
+
+def moment(at: float) -> str:
+    """Write it as the AWS CLI does."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+
+
+def written(home: Path) -> dict[str, dict[str, str]]:
     """Read the AWS CLI's cache of sign-ins, by the files' names."""
     return {file.name: json.loads(file.read_text()) for file in (home / ".aws/sso/cache").glob("*.json")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import stat
@@ -25,10 +24,10 @@ from broker.sources.aws.sso import SsoSettings
 from broker.sources.interface import Fetcher
 from tests.contracts.source_contract import AnySource, Harness, SourceThatWaits, failure
 from tests.fakes.context import FakeContext
-from tests.fakes.sso import ACCOUNT, REGION, ROLE, START_URL, USER_CODE, FakeSso, fake_sso, written
+from tests.fakes.sso import ACCOUNT, REGION, ROLE, START_URL, USER_CODE, FakeSso, fake_sso, file_of, written
 
+FILE = file_of(START_URL)
 BACK = "http://127.0.0.1:4711/oauth/callback"
-FILE = f"{hashlib.sha1(START_URL.encode(), usedforsecurity=False).hexdigest()}.json"
 
 
 @pytest.fixture
@@ -87,22 +86,7 @@ async def by_device(source: AwsSource) -> bool:
     return await source.finish_login(invitation.state, None)
 
 
-def signed_in(sso: FakeSso) -> None:
-    """Leave behind what a sign-in does."""
-    number = len(sso.tokens) + 1
-    client = sso.register_client({"clientType": "public", "scopes": ["sso:account:access"]})
-    token = {"startUrl": START_URL, "region": REGION, "accessToken": f"fake-early-token-{number}"}
-    token |= {"expiresAt": _written(time.time() + sso.token_s), "refreshToken": f"fake-early-refresh-token-{number}"}
-    token |= {"clientId": client["clientId"], "clientSecret": client["clientSecret"]}
-    token["registrationExpiresAt"] = _written(client["clientSecretExpiresAt"])
-    sso.tokens[token["accessToken"]] = time.time() + sso.token_s
-    sso.refreshable[token["refreshToken"]] = None
-    folder = Path.home() / ".aws/sso/cache"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).write_text(json.dumps(token))
-
-
-def _written(moment: float, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
+def _written(moment: float, form: str) -> str:
     return time.strftime(form, time.gmtime(moment))
 
 
@@ -118,7 +102,7 @@ class TestSsoSource(AnySource, SourceThatWaits):
     def harness(self, place: Place) -> Harness:
         """Drive one that somebody is signed in to."""
         source = place.source()
-        signed_in(place.sso)
+        place.sso.sign_in(Path.home())
 
         class Driven(Harness):
             def fetcher(self) -> Fetcher:
@@ -244,7 +228,7 @@ async def test_one_sign_in_serves_twenty_sources_and_is_refreshed_once(place: Pl
 async def test_a_token_is_refreshed_when_it_is_old_or_refused(place: Place) -> None:
     """No person is needed for either."""
     source = place.source()
-    signed_in(place.sso)
+    place.sso.sign_in(Path.home())
     made = fetcher(source)
     await made.fetch()
     place.sso.expire()  # the portal refuses it, though its time is not over
@@ -260,7 +244,7 @@ async def test_while_aws_fails_a_token_that_lives_is_used(place: Place) -> None:
     """A refresh ahead of time that fails is nobody's concern; a dead token's is told, and passes."""
     source = place.source()
     place.sso.token_s = 600
-    signed_in(place.sso)
+    place.sso.sign_in(Path.home())
     place.sso.said["CreateToken"] = ["InternalServerException"] * 6
     await fetcher(source).fetch()
     place.sso.expire()
@@ -288,7 +272,7 @@ async def test_a_sign_in_that_has_ended_needs_a_person(place: Place) -> None:
 async def test_what_the_portal_refuses_is_told_in_words(place: Place) -> None:
     """And none of it repeats a token, though AWS does."""
     source = place.source()
-    signed_in(place.sso)
+    place.sso.sign_in(Path.home())
     no_role = f"you have no role {ROLE} in account {ACCOUNT}"
     for said, expected, says in (
         ("ForbiddenException", PermanentFetchError, no_role),
@@ -335,7 +319,7 @@ async def test_a_sign_in_of_the_aws_cli_is_ours_too(place: Place, home: Path) ->
     assert isinstance(await failure(made), LoginRequired)
     place.sso.tokens["fake-cli-token"] = time.time() + 3600
     token = {"startUrl": f"{START_URL}/", "region": REGION, "accessToken": "fake-cli-token"}
-    file = home / ".aws/sso/cache" / f"{hashlib.sha1(b'work', usedforsecurity=False).hexdigest()}.json"
+    file = home / ".aws/sso/cache" / file_of("work")
     for form in ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%SUTC", "%Y-%m-%dT%H:%M:%S+00:00"):
         file.write_text(json.dumps(token | {"expiresAt": _written(time.time() + 3600, form)}))
         assert made.changed()
@@ -351,7 +335,7 @@ async def test_a_sign_in_of_the_aws_cli_is_ours_too(place: Place, home: Path) ->
 async def test_who_is_slower_to_refresh_than_the_aws_cli_takes_what_that_got(place: Place, home: Path) -> None:
     """A refresh token is good for one use, and both have the same."""
     source = place.source()
-    signed_in(place.sso)
+    place.sso.sign_in(Path.home())
     file = home / ".aws/sso/cache" / FILE
     theirs = json.loads(file.read_text()) | {"accessToken": "fake-cli-token"}
     place.sso.end()
@@ -464,7 +448,7 @@ async def test_signing_out_ends_it_at_aws_and_here(place: Place, home: Path, *, 
 async def test_signing_out_while_aws_is_away_says_what_is_left(place: Place, home: Path) -> None:
     """Here it is forgotten all the same; a sign-in that was dead already is fine."""
     source = place.source()
-    signed_in(place.sso)
+    place.sso.sign_in(Path.home())
     place.sso.said["Logout"] = ["TooManyRequestsException"] * 2
     with pytest.raises(TransientFetchError, match="signed out here, but the sign-in lives on until its end"):
         await source.logout()
