@@ -8,7 +8,7 @@ import click
 
 from broker import paths
 from broker.background import with_daemon
-from broker.cli import formats
+from broker.cli import formats, gcp_executable
 from broker.cli.arguments import CREDENTIAL, VARIABLE, examples
 from broker.cli.output import span
 from broker.client import Client
@@ -59,7 +59,9 @@ def refresh_command(name: str | None, *, as_json: bool) -> None:
 
 @click.command("export", epilog=examples('eval "$(broker export work)"', "broker export work --format headers"))
 @click.argument("name", type=CREDENTIAL)
-@click.option("--format", "form", type=click.Choice(list(formats.FORMATS)), default="env", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice([*formats.FORMATS, gcp_executable.NAME]), default="env", show_default=True
+)
 @VARIABLE
 def export_command(name: str, form: str, variable: str | None) -> None:
     """Print credential NAME for another program.
@@ -70,6 +72,12 @@ def export_command(name: str, form: str, variable: str | None) -> None:
     headers             the JSON map that Claude Code's otelHeadersHelper and headersHelper take
     credential-process  of an AWS session, what a profile's credential_process prints
     claude              of an AWS session, what Claude Code's awsCredentialExport prints
+    anthropic-env, anthropic-profile, anthropic-credentials
+                        of an anthropic source, the variables and files that Claude Code and Anthropic's SDKs read
+    gcp-executable      what Google's clients run for an external account; see: broker setup gcp
     """  # noqa: D301  # \b is click's mark for "do not rewrap"
+    if form == gcp_executable.NAME:
+        click.echo(gcp_executable.answer(name))
+        return
     credential = with_daemon(Client(paths.socket_path()), lambda client: client.credential(name))
     click.echo(formats.FORMATS[form](credential, variable))

@@ -16,6 +16,7 @@ from broker.cli import formats
 from broker.cli.arguments import CREDENTIAL, VARIABLE, examples
 from broker.client import Client
 from broker.errors import BY_CODE, BadRequest, BrokerError
+from broker.integrations import gcp_clients
 
 
 @click.command("env", epilog=examples('eval "$(broker env bedrock)"', "broker env bedrock --json"))
@@ -96,6 +97,8 @@ def _admitted(name: str) -> _Consumer:
     variables: dict[str, str] = answer["set"]
     if any(variable.startswith("AWS_") for variable in variables):
         variables = _hiding_aws_files(os.environ) | variables
+    if address := variables.get("GCE_METADATA_HOST"):
+        variables = gcp_clients.past_proxies(address, os.environ) | variables
     problem = answer["problem"] and BY_CODE.get(answer["problem"]["code"], BrokerError)(answer["problem"]["message"])
     return _Consumer(variables, tuple(answer["unset"]), answer["lasting"], problem)
 

@@ -24,6 +24,8 @@ UNWANTED: Final = (
 )
 """What would win over the metadata server, or keep programs from it: the libraries', Terraform's, gcloud's."""
 
+_PROXIES: Final = ("http_proxy", "https_proxy", "all_proxy")
+
 ALLOW: Final = "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES"
 """Must be "1" in the environment of a client, else it runs no executable of a credentials file's."""
 
@@ -44,6 +46,18 @@ def variables(address: str, facts: Mapping[str, str]) -> dict[str, str]:
     if quota_project := facts.get("quota_project"):
         found["GOOGLE_CLOUD_QUOTA_PROJECT"] = quota_project
     return found
+
+
+def past_proxies(address: str, env: Mapping[str, str]) -> dict[str, str]:
+    """Keep programs from asking a proxy for `address`, where their environment names any: Google's libraries would."""
+    if not any(env.get(name) or env.get(name.upper()) for name in _PROXIES):
+        return {}
+    host = address.rpartition(":")[0].strip("[]")
+    known = env.get("no_proxy") or env.get("NO_PROXY") or ""
+    listed = [name.strip() for name in known.split(",") if name.strip()]
+    if "*" in listed or host in listed:
+        return {}
+    return dict.fromkeys(("NO_PROXY", "no_proxy"), ",".join([*listed, host]))
 
 
 def external_account(command: Sequence[str], address: str, facts: Mapping[str, str]) -> dict[str, Any]:
