@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from broker.cli.formats.anthropic import as_credentials, as_profile, as_variables
 from broker.cli.formats.aws import as_claude_export, as_credential_process
 from broker.cli.formats.documents import as_headers, as_json
 from broker.cli.formats.variables import ANTHROPIC_VARIABLE, AWS_UNSET, as_env, unwanted, variables
@@ -21,6 +22,9 @@ FORMATS: Final[Mapping[str, Format]] = {
     "headers": as_headers,
     "credential-process": as_credential_process,
     "claude": as_claude_export,
+    "anthropic-env": as_variables,
+    "anthropic-profile": as_profile,
+    "anthropic-credentials": as_credentials,
 }
 """Each format, of (credential, the name of its variable where a person gave one)."""
 

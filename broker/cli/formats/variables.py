@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
+from broker.cli.formats import anthropic
 from broker.errors import BadRequest
 
 ANTHROPIC_VARIABLE: Final = "ANTHROPIC_API_KEY"
@@ -41,7 +42,7 @@ def variables(credential: Mapping[str, Any], name: str | None) -> dict[str, str]
         # `eval "$(broker export ...)"` would run what stands behind a semicolon.
         raise BadRequest(f"--var {name!r}: a variable's name is letters, digits and _, with no digit first")
     if credential["kind"] != "aws-session":
-        return {name or _VARIABLES.get(credential["kind"], ANTHROPIC_VARIABLE): str(credential["token"])}
+        return {name or _usual(credential): str(credential["token"])}
     if name is not None:
         raise BadRequest(f"--var names one variable, but {credential['credential']} is an aws-session and sets several")
     return {variable: str(credential[part]) for variable, part in _AWS.items() if credential.get(part)}
@@ -49,7 +50,15 @@ def variables(credential: Mapping[str, Any], name: str | None) -> dict[str, str]
 
 def unwanted(credential: Mapping[str, Any]) -> tuple[str, ...]:
     """Name the variables that must go, lest they win over those of `variables`."""
-    return AWS_UNSET if credential["kind"] == "aws-session" else ()
+    if credential["kind"] == "aws-session":
+        return AWS_UNSET
+    return anthropic.UNSET if anthropic.is_federated(credential) else ()
+
+
+def _usual(credential: Mapping[str, Any]) -> str:
+    if anthropic.is_federated(credential):
+        return anthropic.CLAUDE_CODE_VARIABLE
+    return _VARIABLES.get(credential["kind"], ANTHROPIC_VARIABLE)
 
 
 def as_env(credential: Mapping[str, Any], name: str | None) -> str:
