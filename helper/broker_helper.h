@@ -21,6 +21,7 @@ struct settings {
     long long timeout_ms;
     long long ttl_ms;
     const char *credential; /* NULL: the daemon's default */
+    bool aws;               /* print what AWS's credential_process does instead of a token */
     bool may_start;
     char socket[SOCKET_MAX];
     char folder[SOCKET_MAX]; /* the one that the socket is in */

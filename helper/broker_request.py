@@ -22,7 +22,8 @@ def request(settings: Settings) -> bytes:
     remaining = settings.remaining_ms("no time is left to ask")
     numbers = b"ttl_ms=%d&deadline_ms=%d" % (settings.ttl_ms, remaining - min(remaining // 5, MARGIN_MS))
     credential = b"credential=" + percent_encoded(settings.credential) + b"&" if settings.credential else b""
-    lines = [b"GET /v1/token?" + credential + numbers + b" HTTP/1.1", b"Host: broker", b"Connection: close"]
+    path = b"/v1/aws?" if settings.aws else b"/v1/token?"
+    lines = [b"GET " + path + credential + numbers + b" HTTP/1.1", b"Host: broker", b"Connection: close"]
     if found := folder():
         lines.append(b"X-Broker-Cwd: " + percent_encoded(found))
     lines.append(b"X-Broker-Env: " + variables())

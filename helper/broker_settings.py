@@ -40,7 +40,10 @@ SUSPEND_AWARE = time.CLOCK_BOOTTIME if LINUX else time.CLOCK_MONOTONIC
 
 USAGE = """usage: broker-helper [NAME]
 Print the credential NAME (else $BROKER_CREDENTIAL, else the configured default) for Claude Code's apiKeyHelper.
+       broker-helper --aws NAME
+Print the keys of an AWS session as AWS's credential_process does.
 """
+RIGHT = "usage: broker-helper [NAME], or: broker-helper --aws NAME"
 
 
 class Settings:
@@ -49,7 +52,10 @@ class Settings:
     def __init__(self, own_path: str, arguments: "list[str]") -> None:
         self.started_ms = now_ms()
         self.own_folder = encode(own_path).rpartition(b"/")[0]
-        self.credential = credential_argument(arguments) or posix.environ.get(b"BROKER_CREDENTIAL", b"")
+        self.aws = arguments[:1] == ["--aws"]  # print what AWS's credential_process does instead of a token
+        self.credential = credential_argument(arguments[self.aws :], self.aws) or posix.environ.get(
+            b"BROKER_CREDENTIAL", b""
+        )
         if len(self.credential) > CREDENTIAL_MAX:
             fail(EX_USAGE, f"the credential's name is longer than {CREDENTIAL_MAX} bytes")
         self.ttl_ms = milliseconds(b"CLAUDE_CODE_API_KEY_HELPER_TTL_MS", TTL_DEFAULT_MS, 0)
@@ -112,21 +118,23 @@ def milliseconds(name: bytes, fallback: int, least: int) -> int:
     return fallback
 
 
-def credential_argument(arguments: "list[str]") -> bytes:
+def credential_argument(arguments: "list[str]", aws: bool) -> bytes:  # noqa: FBT001  # the twin's
     """Return the only argument, empty if there is none; help and version end the run."""
     if len(arguments) > 1:
-        fail(EX_USAGE, "too many arguments; usage: broker-helper [NAME]")
+        fail(EX_USAGE, f"too many arguments; {RIGHT}")
+    if not arguments and aws:
+        fail(EX_USAGE, f"--aws takes a credential's name; {RIGHT}")
     if not arguments:
         return b""
     name = encode(arguments[0])
-    if name == b"--help":
+    if name == b"--help" and not aws:
         tell(USAGE)
-    if name == b"--version":
+    if name == b"--version" and not aws:
         tell(f"broker-helper {VERSION} (python)\n")
     if name.startswith(b"-"):
-        fail(EX_USAGE, f"unknown option {show(name[:40])}; usage: broker-helper [NAME]")
+        fail(EX_USAGE, f"unknown option {show(name[:40])}; {RIGHT}")
     if not name:
-        fail(EX_USAGE, "the credential's name is empty; usage: broker-helper [NAME]")
+        fail(EX_USAGE, f"the credential's name is empty; {RIGHT}")
     return name
 
 

@@ -112,7 +112,7 @@ static void append_variables(struct request *request)
 void write_request(struct request *request, const struct settings *settings)
 {
     request->length = 0;
-    append(request, "GET /v1/token?");
+    append(request, settings->aws ? "GET /v1/aws?" : "GET /v1/token?");
     if (settings->credential != NULL) {
         append(request, "credential=");
         append_encoded(request, settings->credential, strlen(settings->credential));

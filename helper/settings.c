@@ -1,4 +1,4 @@
-/* What the caller decides: one optional argument, a few variables, and where the socket is. */
+/* What the caller decides: one optional name, a few variables, and where the socket is. */
 #include "broker_helper.h"
 
 #include <stdio.h>
@@ -14,7 +14,10 @@ static const long long TIMEOUT_DEFAULT_MS = 9000; /* Claude Code complains at 10
 
 static const char usage[] =
     "usage: broker-helper [NAME]\n"
-    "Print the credential NAME (else $BROKER_CREDENTIAL, else the configured default) for Claude Code's apiKeyHelper.\n";
+    "Print the credential NAME (else $BROKER_CREDENTIAL, else the configured default) for Claude Code's apiKeyHelper.\n"
+    "       broker-helper --aws NAME\n"
+    "Print the keys of an AWS session as AWS's credential_process does.\n";
+static const char right[] = "usage: broker-helper [NAME], or: broker-helper --aws NAME";
 
 /* An empty variable counts as unset. */
 static const char *variable(const char *name)
@@ -53,20 +56,22 @@ static _Noreturn void tell(const char *text)
     _exit(write(STDERR_FILENO, text, strlen(text)) < 0 ? EX_IOERR : EX_OK);
 }
 
-static const char *credential_argument(int argc, char **argv)
+static const char *credential_argument(int argc, char **argv, bool aws)
 {
     if (argc > 2)
-        fail(EX_USAGE, "too many arguments; usage: broker-helper [NAME]");
+        fail(EX_USAGE, "too many arguments; %s", right);
+    if (argc < 2 && aws)
+        fail(EX_USAGE, "--aws takes a credential's name; %s", right);
     if (argc < 2)
         return NULL;
-    if (strcmp(argv[1], "--help") == 0)
+    if (!aws && strcmp(argv[1], "--help") == 0)
         tell(usage);
-    if (strcmp(argv[1], "--version") == 0)
+    if (!aws && strcmp(argv[1], "--version") == 0)
         tell("broker-helper " BROKER_VERSION " (native)\n");
     if (argv[1][0] == '-')
-        fail(EX_USAGE, "unknown option %.40s; usage: broker-helper [NAME]", argv[1]);
+        fail(EX_USAGE, "unknown option %.40s; %s", argv[1], right);
     if (argv[1][0] == '\0')
-        fail(EX_USAGE, "the credential's name is empty; usage: broker-helper [NAME]");
+        fail(EX_USAGE, "the credential's name is empty; %s", right);
     return argv[1];
 }
 
@@ -120,7 +125,8 @@ static void find_folder(struct settings *settings)
 void read_settings(struct settings *settings, int argc, char **argv)
 {
     settings->started_ms = now_ms();
-    settings->credential = credential_argument(argc, argv);
+    settings->aws = argc > 1 && strcmp(argv[1], "--aws") == 0;
+    settings->credential = credential_argument(argc - settings->aws, argv + settings->aws, settings->aws);
     if (settings->credential == NULL)
         settings->credential = variable("BROKER_CREDENTIAL");
     if (settings->credential != NULL && strlen(settings->credential) > CREDENTIAL_MAX)

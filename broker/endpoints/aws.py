@@ -96,7 +96,7 @@ class AwsFace:
         return Variables(found, _UNSET)
 
 
-async def session(broker: Broker, name: str, deadline_s: float, asker: Caller) -> Served:
+async def session(broker: Broker, name: str | None, deadline_s: float, asker: Caller) -> Served:
     """Ask for an AWS session with as much life as an SDK wants, or as this one's length allows."""
     return await broker.token(name, _ttl_s(broker.keeper(name)), deadline_s, asker)
 

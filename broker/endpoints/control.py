@@ -41,7 +41,7 @@ def create_app(broker: Broker, platform: Platform, describe: Callable[[], dict[s
     app[CONNECTIONS] = []
     app.router.add_get("/v1/token", token)
     app.router.add_get("/v1/credentials/{name}", credential)
-    app.router.add_get("/v1/aws/{name}", aws)
+    app.router.add_get("/v1/aws", aws)
     app.router.add_get("/v1/status", status)
     app.router.add_post("/v1/refresh", refresh)
     app.router.add_post("/v1/rejected", rejected)
@@ -87,8 +87,8 @@ async def credential(request: web.Request) -> web.Response:
 
 
 async def aws(request: web.Request) -> web.Response:
-    """`GET /v1/aws/NAME`: what a `credential_process` is to print, word for word."""
-    broker, name = request.app[BROKER], request.match_info["name"]
+    """`GET /v1/aws`: what a `credential_process` is to print, word for word."""
+    broker, name = request.app[BROKER], request.query.get("credential") or None
     caller = Caller(request[PEER], surroundings.told(request.headers), wants=Kind.AWS_SESSION)
     text = process_document(await session(broker, name, _deadline_s(request), caller), broker)
     return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.helper.harness import TOKEN, Daemon, Place, ok, serving
+from tests.helper.harness import TOKEN, Daemon, Place, ok, refusal, serving
 
 
 def asked(place: Place, *arguments: str | bytes, **env: str | None) -> tuple[str, Daemon]:
@@ -33,6 +33,31 @@ def test_asks_once_with_the_headers_promised(place: Place) -> None:
         rb"Host: broker\r\nConnection: close\r\nX-Broker-Cwd: /[-A-Za-z0-9._~/%]*\r\nX-Broker-Env: \r\n\r\n"
     )
     assert re.fullmatch(shape, daemon.requests[0])
+
+
+def test_aws_prints_what_a_credential_process_does(place: Place) -> None:
+    """The daemon's JSON as it came, asked for as a token is: with a deadline, and with what the guard needs."""
+    keys = b'{"Version":1,"AccessKeyId":"fake-id-1","SecretAccessKey":"fake/secret+1","SessionToken":"fake=="}'
+    with serving(place.socket, ok(keys)) as daemon:
+        said = place.run("--aws", "cloud one", CLAUDE_CODE_USE_BEDROCK="1")
+    assert (said.code, said.out, said.err) == (0, keys + b"\n", "")
+    shape = rb"GET /v1/aws\?credential=cloud%20one&ttl_ms=\d+&deadline_ms=\d+ HTTP/1\.1\r\n(.*\r\n)*"
+    assert re.fullmatch(shape, daemon.requests[0])
+    assert b"\r\nX-Broker-Env: CLAUDE_CODE_USE_BEDROCK=1\r\n" in daemon.requests[0]
+
+
+def test_aws_names_its_credential_itself(place: Place) -> None:
+    """BROKER_CREDENTIAL is Claude Code's key: a profile of AWS's that forgot the name does not get that."""
+    with serving(place.socket, ok()) as daemon:
+        said = place.run("--aws", BROKER_CREDENTIAL="work")
+    assert (said.code, said.out, daemon.requests) == (64, b"", [])
+
+
+def test_aws_fails_as_the_plain_helper_does(place: Place) -> None:
+    """With the same code, one line, and nothing on stdout that AWS's programs could take for keys."""
+    with serving(place.socket, refusal(403, b"steered elsewhere\n")):
+        said = place.run("--aws", "cloud")
+    assert (said.code, said.out, said.err) == (77, b"", "broker-helper: steered elsewhere\n")
 
 
 def test_without_a_name_the_daemon_chooses(place: Place) -> None:
@@ -81,7 +106,12 @@ def test_the_longest_name_is_sent_whole(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--aws", "work"), ("--aws",), ("-x",), ("--",), ("a", "b"), ("",), ("n" * 257,)]
+    "arguments",
+    [
+        *[("-x",), ("--",), ("a", "b"), ("",), ("n" * 257,)],
+        *[("--aws",), ("--aws", ""), ("--aws", "-x"), ("--aws", "a", "b"), ("--aws", "--help"), ("work", "--aws")],
+        ("--aws", "n" * 257),
+    ],
 )
 def test_unknown_arguments_are_usage_errors(place: Place, arguments: tuple[str, ...]) -> None:
     """A typo ends with 64 and one line, and never with somebody's token."""
