@@ -16,7 +16,7 @@ import pytest
 
 from broker.errors import LoginRequired, PermanentFetchError, TransientFetchError
 from broker.model import Kind
-from broker.sources.gcp import adc, places
+from broker.sources.gcp import adc, document, places
 from broker.sources.references import Reference
 from tests.contracts.source_contract import (
     OTHER,
@@ -210,6 +210,32 @@ async def test_a_workloads_token_is_exchanged(google: FakeGoogle, tmp_path: Path
     assert google.tokens[token_of(issued)].scopes == (STORAGE,)
 
 
+async def test_a_workloads_token_file_is_read_as_any_secret_is(google: FakeGoogle, tmp_path: Path) -> None:
+    """Others may read it, as Kubernetes mounts it; a FIFO in its place hangs nobody, and a new token is noticed."""
+    file = tmp_path / "token"
+    os.mkfifo(file, 0o600)
+    fetcher = Place(google, google.external_account({"file": str(file)})).fetcher()
+    assert "must be a regular file" in str(await failure(fetcher))
+    file.unlink()
+    file.write_text(google.subject_token)
+    file.chmod(0o644)
+    assert google.tokens[token_of(await fetcher.fetch())].who == AUDIENCE
+    assert not fetcher.changed()
+    file.write_text("fake-subject-token-2")
+    assert fetcher.changed()
+    error = await failure(fetcher)
+    assert "is not accepted" in str(error)
+    assert "fake-subject" not in str(error)
+    relative = Place(google, google.external_account({"file": "token"})).fetcher()
+    assert "must be an absolute path" in str(await failure(relative))
+
+
+async def test_a_workload_that_shows_a_certificate_is_told_that_it_cannot(google: FakeGoogle) -> None:
+    """It would be refused by Google without a reason."""
+    source = {"certificate": {"use_default_certificate_config": True}}
+    assert "show a certificate" in str(await failure(Place(google, google.external_account(source)).fetcher()))
+
+
 async def test_an_aws_workload_signs_for_it(google: FakeGoogle, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the keys of its environment, by a request that only shows who it is."""
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
@@ -232,6 +258,17 @@ async def test_a_service_account_is_impersonated(google: FakeGoogle) -> None:
     assert google.tokens[token_of(issued)].who == TARGET
     assert google.tokens[token_of(issued)].scopes == (STORAGE,)
     assert (issued.details["email"], issued.details["project_id"]) == (TARGET, "other-project")
+
+
+async def test_a_token_of_who_asks_that_died_early_is_replaced(google: FakeGoogle) -> None:
+    """It is used for as long as it should live; one fetch finds out, and does not fail for it."""
+    fetcher = Place(google, impersonate=TARGET).fetcher()
+    await fetcher.fetch()
+    await fetcher.fetch()
+    assert google.calls["/token"] == 1
+    google.tokens.clear()
+    assert google.tokens[token_of(await fetcher.fetch())].who == TARGET
+    assert google.calls["/token"] == 2
 
 
 async def test_an_impersonation_through_delegates_names_them_all(google: FakeGoogle) -> None:
@@ -329,9 +366,11 @@ async def test_without_credentials_those_of_the_machine_are_used(
     error = await failure(fetcher)
     assert isinstance(error, LoginRequired)
     assert "run: gcloud auth application-default login" in str(error)
+    assert not fetcher.changed()
     file = no_files / "application_default_credentials.json"
     file.write_text(json.dumps(google.authorized_user()))
     file.chmod(0o600)
+    assert fetcher.changed()
     assert google.tokens[token_of(await fetcher.fetch())].who == PERSON
     named = no_files / "named.json"
     named.write_text(json.dumps(google.service_account()))
@@ -357,6 +396,11 @@ async def test_on_googles_machines_the_metadata_server_is_asked(
     assert issued.details["email"] == ACCOUNT
     assert (issued.details["project_id"], issued.details["project_number"]) == ("corp-project", "123456")
     assert (await place.fetcher(kind="id-token", target_audience=SERVICE).fetch()).kind is Kind.ID_TOKEN
+    google.answer = lambda _method, path: (404, {}) if path.endswith(("/token", "/identity")) else None
+    for settings in ({}, {"kind": "id-token", "target_audience": SERVICE}):
+        assert "has this machine a service account?" in str(await failure(place.fetcher(**settings)))
+    google.answer = lambda _method, path: (503, {}) if "/project/" in path else None
+    assert "project_id" not in (await place.fetcher().fetch()).details
 
 
 async def test_a_daemon_never_asks_its_own_endpoint(
@@ -474,6 +518,25 @@ async def test_an_address_that_is_not_googles_gets_nothing(google: FakeGoogle, c
 async def test_a_json_that_is_none_is_an_error_of_ours(google: FakeGoogle, document: Any) -> None:  # noqa: ANN401  # JSON
     """Whatever it is."""
     assert isinstance(await failure(Place(google, document).fetcher()), PermanentFetchError)
+
+
+async def test_names_in_a_json_do_not_get_into_commands_that_people_paste(google: FakeGoogle) -> None:
+    """An account called `x; rm -rf ~` is none."""
+    hostile = google.service_account(client_email="a@b; rm -rf ~", project_id="$(id)", quota_project_id="a\r\nb")
+    google.answer = lambda _method, _path: (
+        400,
+        {"error": "invalid_grant", "error_description": "Invalid JWT Signature."},
+    )
+    error = await failure(Place(google, hostile).fetcher())
+    assert "--iam-account=ACCOUNT" in str(error)
+    google.answer = lambda _method, _path: (200, {"access_token": "ya29.fake", "expires_in": 3600})
+    assert (await Place(google, hostile).fetcher().fetch()).details.keys() == {"universe_domain", "scopes"}
+
+
+def test_a_document_does_not_show_itself(google: FakeGoogle) -> None:
+    """Printing it, as a log would, shows no key."""
+    read = document.read(json.dumps(google.service_account()), "here", "googleapis.com")
+    assert "PRIVATE KEY" not in repr(read)
 
 
 def test_which_addresses_a_token_may_be_sent_to() -> None:

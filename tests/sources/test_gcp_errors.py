@@ -86,6 +86,18 @@ async def test_a_wrong_clock_is_told_with_how_wrong_it_is(google: FakeGoogle) ->
     assert token_of(await fetcher.fetch())
 
 
+async def test_a_token_that_is_dead_on_arrival_is_the_clocks_fault(google: FakeGoogle) -> None:
+    """An impersonation's end is in Google's own time."""
+    google.lifetime_s = -1800
+    google.clock_ahead_s = -5400
+    google.answer = lambda _method, path: (
+        (200, {"access_token": google.mint(ACCOUNT, ()), "expires_in": 60}) if path == "/token" else None
+    )
+    error = await failure(Place(google, impersonate=TARGET).fetcher())
+    assert isinstance(error, TransientFetchError)
+    assert "is this machine's clock ahead by 90 min?" in str(error)
+
+
 @pytest.mark.parametrize(
     ("reply", "words"),
     [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from broker.errors import PermanentFetchError
@@ -24,15 +25,22 @@ _TO_GOOGLE: Final = ("token_uri", "token_url", "token_info_url", "revoke_url", "
 _OF_AWS: Final = ("region_url", "url", "imdsv2_session_token_url")
 _SECRETS: Final = ("private_key", "refresh_token", "client_secret", "access_token")
 
+# They come into messages, with commands that people paste, and into addresses.
+_ACCOUNT: Final = re.compile(r"[A-Za-z0-9._%+-]{1,100}@[A-Za-z0-9.-]{1,190}", re.ASCII)
+_PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9.:-]{0,98}", re.ASCII)
+_AUDIENCE: Final = re.compile(r"//[a-z.]{1,100}/[A-Za-z0-9/_.-]{1,400}", re.ASCII)
+_IMPERSONATION: Final = re.compile(rf".*/({_ACCOUNT.pattern}):generateAccessToken", re.ASCII)
+
 Info = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What it says, and `where` it was, for messages."""
+    """What it says, and `where` it was, for messages. `subject_token`: of a workload, where the JSON names a file."""
 
-    info: Info
+    info: Info = field(repr=False)
     where: str
+    subject_token: Secret | None = None
 
     @property
     def type(self) -> str:
@@ -50,6 +58,46 @@ class Document:
         """What must not be shown, should anybody quote it."""
         found = (info.get(name) for info in (self.info, self.origin) for name in _SECRETS)
         return [Secret(value) for value in found if isinstance(value, str) and value]
+
+    @property
+    def account(self) -> str | None:
+        """The e-mail of who the origin is, where it tells."""
+        named = self.origin.get("client_email") or self.origin.get("account")
+        return _matching(_ACCOUNT, named)
+
+    @property
+    def pool(self) -> str | None:
+        """The federation that the origin comes by."""
+        return _matching(_AUDIENCE, self.origin.get("audience"))
+
+    @property
+    def project(self) -> str | None:
+        """The project of the origin."""
+        return _matching(_PROJECT, self.origin.get("project_id"))
+
+    @property
+    def quota_project(self) -> str | None:
+        """The project that calls are counted for."""
+        return _matching(_PROJECT, self.info.get("quota_project_id") or self.origin.get("quota_project_id"))
+
+    @property
+    def impersonated(self) -> tuple[str, tuple[str, ...]] | None:
+        """The service account that it is good for acting as, and through whom."""
+        url = self.info.get("service_account_impersonation_url")
+        if url is None:
+            return None
+        found = _IMPERSONATION.fullmatch(str(url))
+        delegates = self.info.get("delegates") or []
+        names = [str(name).rpartition("/")[2] for name in delegates] if isinstance(delegates, list) else [""]
+        if found is None or not all(_ACCOUNT.fullmatch(name) for name in names):
+            raise PermanentFetchError(f"{self.where}: it names no service account to act as")
+        return found[1], tuple(names)
+
+    @property
+    def token_file(self) -> Info | None:
+        """Where a workload's token is, if it is in a file: `credential_source` of the JSON."""
+        source = self.origin.get("credential_source")
+        return source if isinstance(source, dict) and isinstance(source.get("file"), str) else None
 
     @property
     def is_user(self) -> bool:
@@ -93,12 +141,20 @@ def _check_addresses(info: Info, where: str, universe: str) -> None:
             )
     source = info.get("credential_source")
     if isinstance(source, dict):
+        if "certificate" in source:
+            raise PermanentFetchError(
+                f"{where}: workloads that show a certificate are not supported; use another provider"
+            )
         for name, url in _asked(source):
             allowed = places.is_of_aws_metadata if "environment_id" in source else places.may_be_asked
             if not (isinstance(url, str) and allowed(url.replace("{region}", "region"))):
                 raise PermanentFetchError(
                     f"{where}: credential_source.{name} is no address to ask for a token; mend it"
                 )
+
+
+def _matching(pattern: re.Pattern[str], value: object) -> str | None:
+    return value if isinstance(value, str) and pattern.fullmatch(value) else None
 
 
 def _asked(source: Info) -> Iterator[tuple[str, object]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from broker.sources.gcp.identity import Identity
     from broker.sources.gcp.transport import Answer
 
+METADATA: Final = "/computeMetadata/v1/"
 _SKEW_S: Final = 60.0
 """Google takes a signed assertion whose time is wrong by a few minutes; what is less than this is not the reason."""
 _GCLOUDS_PROJECT: Final = "764086051850"
@@ -43,6 +44,10 @@ def translated(refusal: Refusal, identity: Identity, login: str) -> FetchError:
     answer = refusal.answer
     if answer is None or answer.status == 200:  # noqa: PLR2004  # HTTP's
         return _of_library(refusal, identity)
+    if identity.document is None and METADATA in answer.url:
+        return PermanentFetchError(
+            f"{_host(answer)}: the metadata server refuses (status {answer.status}); has this machine a service account?"
+        )
     body = answer.json
     error = body.get("error")
     if isinstance(error, Mapping):
@@ -107,7 +112,7 @@ def _skewed(answer: Answer, words: str) -> FetchError:
 
 def _about_key(identity: Identity) -> str:
     if identity.document is not None and identity.document.origin.get("type") == "service_account":
-        account = identity.document.origin.get("client_email", "ACCOUNT")
+        account = identity.document.account or "ACCOUNT"
         return f"the key was deleted, or the account disabled; see: gcloud iam service-accounts keys list --iam-account={account}"
     return "the token that is exchanged is not accepted; check who issued it, and its audience"
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
-from google.auth.exceptions import GoogleAuthError
-
-from broker.errors import PermanentFetchError
+from broker.errors import FetchError, PermanentFetchError
+from broker.secret import Secret
 from broker.sources.gcp import places
 from broker.sources.gcp.document import Document, Info
 from broker.sources.gcp.settings import CLOUD_PLATFORM, GcpSourceSettings
@@ -44,26 +43,20 @@ class Identity:
         """The service account to act as, and through whom; None where who asks is who acts."""
         if self.settings.impersonate is not None:
             return self.settings.impersonate, self.settings.delegates
-        info = self.document.info if self.document is not None else {}
-        if "service_account_impersonation_url" not in info:
-            return None
-        return _account_in(str(info["service_account_impersonation_url"])), tuple(info.get("delegates") or ())
+        return None if self.document is None else self.document.impersonated
 
     @property
     def email(self) -> str | None:
         """Whom the tokens are of, as far as the settings tell."""
         if (acts_as := self.impersonated) is not None:
             return acts_as[0]
-        info = self.document.info if self.document is not None else {}
-        email = info.get("client_email") or info.get("account")
-        return email if isinstance(email, str) else None
+        return None if self.document is None else self.document.account
 
     @property
     def asks_as(self) -> str:
         """Name who asks, for messages: of an impersonation, who impersonates."""
-        origin = self.document.origin if self.document is not None else {}
-        named = origin.get("client_email") or origin.get("account") or origin.get("audience")
-        return str(named) if named else ("the signed-in user" if self.of_person else "the account that asks")
+        named = None if self.document is None else self.document.account or self.document.pool
+        return named or ("the signed-in user" if self.of_person else "the account that asks")
 
     @property
     def member(self) -> str:
@@ -80,17 +73,16 @@ class Identity:
     @property
     def quota_project(self) -> str | None:
         """What calls are counted for, if that is set."""
-        told = self.document.origin.get("quota_project_id") if self.document is not None else None
-        return self.settings.quota_project or (told if isinstance(told, str) else None)
+        told = None if self.document is None else self.document.quota_project
+        return self.settings.known_quota_project or told
 
     @property
     def project(self) -> str | None:
         """The project that the account belongs to, or that work is done in; None where nothing tells."""
         if self.settings.known_project is not None:
             return self.settings.known_project
-        told = self.document.origin.get("project_id") if self.document is not None else None
-        if isinstance(told, str) and self.settings.impersonate is None:
-            return told
+        if self.document is not None and self.document.project is not None and self.impersonated is None:
+            return self.document.project
         of_account = _OF_PROJECT.search(self.email or "")
         return of_account[1] if of_account is not None else self.quota_project
 
@@ -116,10 +108,13 @@ class Identity:
         """Make the credentials of who asks, whether or not these then impersonate. Raises `PermanentFetchError`."""
         if self.document is None:
             return _of_metadata(scopes, self.settings)
-        origin = replace(self.document, info=_without_impersonation(self.document.origin))
+        document = self.document
+        origin = Document(_without_impersonation(document.origin), document.where, document.subject_token)
         try:
             made = _MAKERS[origin.type](origin, self.settings, scopes)
-        except (GoogleAuthError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except FetchError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever the libraries find wrong with it
             # Not the library's own words: they may quote what is wrong.
             raise PermanentFetchError(
                 f"{origin.where}: its {origin.type} lacks something or is malformed ({type(error).__name__})"
@@ -176,7 +171,20 @@ def _external_account(document: Document, settings: GcpSourceSettings, scopes: S
         return credentials(info, scopes, allowed=settings.allow_executable)
     from google.auth import identity_pool  # noqa: PLC0415  # of its kind alone
 
+    if document.subject_token is not None:
+        read = {"credential_source": None, "subject_token_supplier": _Read(document.subject_token)}
+        return identity_pool.Credentials.from_info({**info, **read}, scopes=list(scopes))
     return identity_pool.Credentials.from_info(info, scopes=list(scopes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A `google.auth.identity_pool.SubjectTokenSupplier` of a token that was read already, by the rules for files."""
+
+    token: Secret
+
+    def get_subject_token(self, _context: object, _request: object) -> str:
+        return self.token.reveal()
 
 
 _MAKERS: Final = {
@@ -191,13 +199,6 @@ def _without_impersonation(info: Info) -> Info:
     """We impersonate ourselves, in one way for all kinds."""
     left_out = {"service_account_impersonation_url", "service_account_impersonation"}
     return {name: value for name, value in info.items() if name not in left_out}
-
-
-def _account_in(url: str) -> str:
-    account = url.rpartition("/")[2].removesuffix(":generateAccessToken")
-    if "@" not in account:
-        raise PermanentFetchError("service_account_impersonation_url of the credentials' JSON names no service account")
-    return account
 
 
 def _lifetime_s(document: Document | None) -> int:

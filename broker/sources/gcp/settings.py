@@ -29,6 +29,7 @@ _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
 _LOCATION: Final = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 _FULL_NAME: Final = re.compile(r"projects/(?P<project>[^/]*)/secrets/(?P<secret>[^/]*)")
 _PROJECT_VARIABLES: Final = ("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT")
+_QUOTA_VARIABLE: Final = "GOOGLE_CLOUD_QUOTA_PROJECT"
 
 
 _BELONGING: Final = {
@@ -76,8 +77,12 @@ class GcpSourceSettings:
     @property
     def known_project(self) -> str | None:
         """The project that the config or the daemon's environment names."""
-        named = (os.environ.get(name) for name in _PROJECT_VARIABLES)
-        return self.project or next((project for project in named if project and _PROJECT.fullmatch(project)), None)
+        return self.project or _of_environment(*_PROJECT_VARIABLES)
+
+    @property
+    def known_quota_project(self) -> str | None:
+        """The project to count calls for that the config or the daemon's environment names."""
+        return self.quota_project or _of_environment(_QUOTA_VARIABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,11 @@ class GcpSettings:
             raise ValueError("location must be a region such as europe-west1")
         if self.field is not None and not answer.is_path(self.field):
             raise ValueError("field must be names joined by dots")
+
+
+def _of_environment(*names: str) -> str | None:
+    values = (os.environ.get(name) for name in names)
+    return next((project for project in values if project and _PROJECT.fullmatch(project)), None)
 
 
 def check_project(name: str, project: str | None) -> None:

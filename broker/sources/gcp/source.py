@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from broker.errors import FetchError, PermanentFetchError
+from broker.errors import PermanentFetchError
 from broker.model import Issued
 from broker.sign_in import Invitation, SignIn
 from broker.sources.blocking import Blocking
@@ -106,27 +106,32 @@ class GcpFetcher:
             try:
                 return self._asked(identity, request)
             except Refusal as refusal:
-                self._made = None
                 raise translated(refusal, identity, self._login) from None
-            except FetchError:
-                self._made = None
-                raise
 
     def _asked(self, identity: Identity, request: Request) -> Issued:
         from broker.sources.gcp import secretmanager, tokens  # noqa: PLC0415  # as above
+        from broker.sources.gcp.errors import Refusal  # noqa: PLC0415  # as above
 
         match self._settings.kind:
             case "id-token":
                 return tokens.id_token(identity, self._settings, request)
             case "secret":
                 return secretmanager.access(identity, self._settings, request, time.time())
-        return tokens.access_token(identity, self._settings, request, self._credentials(identity))
+        made = self._made
+        if made is not None and made[0] == identity.document:
+            # Those of the last fetch: an exchange may have changed the refresh token that they hold.
+            try:
+                return self._by(made[1], identity, request)
+            except Refusal:  # or what they hold is dead by now
+                self._made = None
+        return self._by(identity.credentials(self._settings.scopes), identity, request)
 
-    def _credentials(self, identity: Identity) -> Credentials:
-        """Go on with those of the last fetch: an exchange may have changed the refresh token that they hold."""
-        if self._made is None or self._made[0] != identity.document:
-            self._made = identity.document, identity.credentials(self._settings.scopes)
-        return self._made[1]
+    def _by(self, made: Credentials, identity: Identity, request: Request) -> Issued:
+        from broker.sources.gcp import tokens  # noqa: PLC0415  # as above
+
+        issued = tokens.access_token(identity, self._settings, request, made)
+        self._made = identity.document, made
+        return issued
 
 
 def _load() -> None:

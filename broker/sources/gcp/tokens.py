@@ -6,6 +6,7 @@ Loads google-auth: import it from a thread, at the first call.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,18 +14,17 @@ from typing import Any, Final
 
 from google.auth.exceptions import GoogleAuthError
 
-from broker.errors import PermanentFetchError, TransientFetchError
+from broker.errors import FetchError, PermanentFetchError, TransientFetchError
 from broker.model import TOKEN, Issued, Kind
 from broker.secret import Secret, flaw
 from broker.sources import expiry
 from broker.sources.gcp import adc
-from broker.sources.gcp.errors import Refusal
+from broker.sources.gcp.errors import METADATA, Refusal
 from broker.sources.gcp.identity import IAM_SCOPES, Credentials, Identity, delegated
 from broker.sources.gcp.settings import GcpSettings
 from broker.sources.gcp.transport import Request
 
 _ID_TOKEN: Final = "{}/v1/projects/-/serviceAccounts/{}:generateIdToken"  # noqa: S105  # an address
-_METADATA: Final = "http://{}/computeMetadata/v1/{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ def access_token(identity: Identity, settings: GcpSettings, request: Request, ma
     """Get an access token by `made`, credentials of the identity's for these scopes."""
     refreshed(made, request)
     details = _described(identity, made, request) | {"scopes": " ".join(settings.scopes)}
-    return Issued({TOKEN: _checked(made.token)}, _seconds(made.expiry), Kind.ACCESS_TOKEN, details)
+    token = _checked(made.token)
+    return Issued({TOKEN: token}, _ahead(_seconds(made.expiry), request), Kind.ACCESS_TOKEN, details)
 
 
 def id_token(identity: Identity, settings: GcpSettings, request: Request) -> Issued:
@@ -63,7 +64,7 @@ def id_token(identity: Identity, settings: GcpSettings, request: Request) -> Iss
     details = {"target_audience": audience}
     if identity.email is not None:
         details["email"] = identity.email
-    return Issued({TOKEN: _checked(token)}, expires_at, Kind.ID_TOKEN, details)
+    return Issued({TOKEN: _checked(token)}, _ahead(expires_at, request), Kind.ID_TOKEN, details)
 
 
 def bearer(identity: Identity, request: Request, made: Credentials | None = None) -> Bearer:
@@ -79,7 +80,9 @@ def refreshed(made: Credentials, request: Request) -> None:
         made.refresh(request)
     except GoogleAuthError as error:
         raise Refusal(error, request.last) from None
-    except (KeyError, ValueError, TypeError) as error:  # in an answer that the library did not expect
+    except FetchError:
+        raise
+    except Exception as error:  # noqa: BLE001  # an answer that the library did not expect
         raise TransientFetchError(
             f"{request.last.url if request.last else 'Google'}: an answer without sense ({type(error).__name__})"
         ) from None
@@ -133,6 +136,14 @@ def _seconds(naive: datetime | None) -> float | None:
     return None if naive is None else naive.replace(tzinfo=UTC).timestamp()
 
 
+def _ahead(expires_at: float | None, request: Request) -> float | None:
+    if expires_at is not None and expires_at <= time.time():
+        ahead_s = request.last.ahead_s if request.last is not None else None
+        off = f" by {ahead_s / 60:.0f} min" if ahead_s is not None else ""
+        raise TransientFetchError(f"Google's token is expired already: is this machine's clock ahead{off}?")
+    return expires_at
+
+
 def _described(identity: Identity, made: Credentials, request: Request) -> dict[str, str]:
     """Say whose token it is. A metadata server knows the rest; that it does not tell is no reason to fail."""
     email, project, number = identity.email, identity.project, None
@@ -153,7 +164,7 @@ def _described(identity: Identity, made: Credentials, request: Request) -> dict[
 def _told(request: Request, path: str) -> str | None:
     host = adc.metadata_host()
     try:
-        answer = request(_METADATA.format(host, path), headers={"Metadata-Flavor": "Google"})
+        answer = request(f"http://{host}{METADATA}{path}", headers={"Metadata-Flavor": "Google"})
     except TransientFetchError:
         return None
     text = answer.data.decode(errors="replace").strip()
