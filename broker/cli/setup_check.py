@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 
 from broker.background import with_daemon
+from broker.cli.formats.aws import as_claude_export
 from broker.cli.output import printable, span
 from broker.client import Client, Token
 from broker.engine.advice import YOUNG
@@ -97,7 +98,10 @@ def _left(client: Client, name: str, route: Route, *, is_new: bool) -> float | N
     """Ask for it; return how long it lives on, in seconds, None for ever."""
     if route.token:
         return _token(client, name, is_new=is_new).expires_in_s
-    expires_at = client.credential(name).get("expires_at")
+    credential = client.credential(name)
+    if route.name == "bedrock/export":
+        as_claude_export(credential, None)  # for its error
+    expires_at = credential.get("expires_at")
     return None if expires_at is None else datetime.fromisoformat(expires_at).timestamp() - time.time()
 
 
