@@ -18,6 +18,7 @@ import pytest
 from broker.errors import LoginPending, LoginRequired, PermanentFetchError, TransientFetchError
 from broker.model import Issued
 from broker.secret import Secret
+from broker.sources.aws.session import Session
 from broker.sources.aws.settings import AwsSettings, AwsSourceSettings
 from broker.sources.aws.source import AwsSource
 from broker.sources.aws.sso import SsoSettings
@@ -422,6 +423,48 @@ async def test_a_lock_that_overtakes_a_sign_in_keeps_nothing_of_it(place: Place,
     with pytest.raises((TransientFetchError, PermanentFetchError), match="sign in once more"):
         await finishing
     assert not written(home)
+
+
+# --- by the AWS CLI's own profiles ------------------------------------------------------------------------------
+
+
+async def test_a_profile_with_sso_says_how_the_aws_cli_signs_in(
+    sso: FakeSso, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Botocore finds, and refreshes, what the AWS CLI has; when that has ended, a person runs the AWS CLI."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SSO", sso.url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SSO_OIDC", sso.url)
+    (home / ".aws").mkdir()
+    (home / ".aws/config").write_text(
+        f"[sso-session corp]\nsso_start_url = {START_URL}\nsso_region = {REGION}\n"
+        f"[profile me]\nsso_session = corp\nsso_account_id = {ACCOUNT}\nsso_role_name = {ROLE}\nregion = us-east-1\n"
+    )
+    settings = AwsSourceSettings(profile="me", role_arn=None)
+    source = AwsSource(settings, FakeContext())
+    assert source.sign_in is None
+    made = fetcher(source)
+    error = await failure(made)
+    assert isinstance(error, LoginRequired)
+    assert "run: aws sso login --profile me" in str(error)
+    with pytest.raises(PermanentFetchError, match="the source has no `sso`"):
+        await source.begin_login(None)
+    sso.token_s = 600
+    sso.sign_in(home, "corp")
+    assert made.changed()
+    monkeypatch.setattr(source.chain, "_identified", _as_it_is)
+    assert session_token(await made.fetch())
+    assert sso.calls["CreateToken"] == 1
+    sso.end()
+    source.chain.forget()
+    error = await failure(made)
+    assert isinstance(error, LoginRequired)
+    assert "run: aws sso login --profile me" in str(error)
+    await source.close()
+
+
+async def _as_it_is(session: Session) -> Session:
+    """Ask no STS."""
+    return session
 
 
 # --- signing out ------------------------------------------------------------------------------------------------
