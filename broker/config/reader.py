@@ -217,7 +217,8 @@ class _Parser:
             refresh_interval_min_s=common.refresh_interval_min,
             ttl_max_s=ttl_max_s,
         )
-        return CredentialConfig(name, source.name, settings, timing, common.audience)
+        audience = common.audience or source.type.audience(source.settings)
+        return CredentialConfig(name, source.name, settings, timing, audience)
 
     def _find_source(
         self, name: str, keys: tuple[str, ...], sources_table: Table, sources: dict[str, SourceConfig]

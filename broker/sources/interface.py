@@ -196,6 +196,10 @@ def _api_key(_settings: object) -> Kind:
     return Kind.API_KEY
 
 
+def _the_kinds(_settings: object) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class SourceType:
     """One value of `type = "..."`: which keys it takes on the source and on the credential, and how to open it.
@@ -213,6 +217,8 @@ class SourceType:
     `derived`: of the credential's settings and a wish, the settings of the credential that grants it, as far as the
     config allows it; the own ones where the own token will do. Raises `BadRequest` where there is no such thing,
     `Refused` where the config does not allow it.
+    `audience`: of the source's settings, the base URLs that its credentials are made for, where these are others than
+    the usual ones of the kind: the default of `audience`.
     """
 
     name: str
@@ -224,6 +230,7 @@ class SourceType:
     record: Callable[[Any, str], str | None] = _no_record
     kind: Callable[[Any], Kind] = _api_key
     derived: Callable[[Any, Wish], Any] = _nothing_else
+    audience: Callable[[Any], tuple[str, ...]] = _the_kinds
 
 
 @dataclass(frozen=True, slots=True)

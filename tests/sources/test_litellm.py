@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from broker.config import parse
 from broker.durations import Duration
 from broker.errors import FetchError, PermanentFetchError, TransientFetchError
 from broker.model import Issued
@@ -383,6 +385,24 @@ def test_a_key_that_cannot_be_made_is_told_when_the_config_is_read(settings: dic
     """Not at the first prompt."""
     with pytest.raises(ValueError, match=words):
         LiteLLMSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("keys", "audience"),
+    [("", ("https://llm.example:4000",)), ('audience = ["https://front.example"]', ("https://front.example",))],
+)
+def test_a_key_is_meant_for_the_proxy_that_made_it(keys: str, audience: tuple[str, ...]) -> None:
+    """Nowhere else is it any good, so the guard lets it go there without being told; what a person says holds."""
+    text = f"""
+[sources.proxy]
+type = "litellm"
+base_url = "https://llm.example:4000/"
+master_key = {{ local = "litellm-master" }}
+[credentials.work]
+source = "proxy"
+{keys}
+"""
+    assert parse(text, Path("/config.toml"), TYPES).credentials["work"].audience == audience
 
 
 def test_the_type_is_registered_and_loads_no_library() -> None:

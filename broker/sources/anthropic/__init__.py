@@ -15,6 +15,8 @@ def _open(settings: AnthropicSourceSettings, context: Context) -> AnthropicSourc
     return made
 
 
-ANTHROPIC: Final = SourceType("anthropic", AnthropicSourceSettings, AnthropicSettings, _open)
+ANTHROPIC: Final = SourceType(
+    "anthropic", AnthropicSourceSettings, AnthropicSettings, _open, audience=lambda settings: (settings.base_url,)
+)
 
 __all__ = ["ANTHROPIC"]

@@ -15,6 +15,8 @@ def _open(settings: LiteLLMSourceSettings, context: Context) -> LiteLLMSource:
     return made
 
 
-LITELLM: Final = SourceType("litellm", LiteLLMSourceSettings, LiteLLMSettings, _open)
+LITELLM: Final = SourceType(
+    "litellm", LiteLLMSourceSettings, LiteLLMSettings, _open, audience=lambda settings: (settings.base_url,)
+)
 
 __all__ = ["LITELLM"]
