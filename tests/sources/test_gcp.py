@@ -403,6 +403,35 @@ async def test_on_googles_machines_the_metadata_server_is_asked(
     assert "project_id" not in (await place.fetcher().fetch()).details
 
 
+@pytest.mark.parametrize("by", ["product", "number", "serverless"])
+def test_a_machine_of_googles_is_found_out_within_a_second(
+    google: FakeGoogle, no_files: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """By what its firmware says, or by whether anybody listens; a name that nobody knows may take half a minute."""
+    monkeypatch.setattr(adc, "_PRODUCT", no_files / "product_name")
+    monkeypatch.setattr(adc, "_ADDRESS", ("127.0.0.1", 1))
+    for name in adc._SERVERLESS:
+        monkeypatch.delenv(name, raising=False)
+    assert not adc.metadata_is_there()
+    if by == "product":
+        (no_files / "product_name").write_text("Google Compute Engine\n")
+    if by == "number":
+        monkeypatch.setattr(adc, "_ADDRESS", ("127.0.0.1", int(google.address.rpartition(":")[2])))
+    if by == "serverless":
+        monkeypatch.setenv("K_SERVICE", "fake-service")
+    assert adc.metadata_is_there()
+
+
+async def test_a_variable_that_depends_on_a_folder_is_refused(
+    google: FakeGoogle, no_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows which folder the daemon is in."""
+    monkeypatch.setenv(adc.VARIABLE, "key.json")
+    fetcher = Place(google, credentials=None).fetcher()
+    assert "must be an absolute path" in str(await failure(fetcher))
+    assert not fetcher.changed()
+
+
 async def test_a_daemon_never_asks_its_own_endpoint(
     google: FakeGoogle, no_files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -476,6 +505,68 @@ async def test_a_program_that_fails_is_told_without_what_it_printed(
     assert "fake-token" not in str(error)
 
 
+async def test_what_a_program_wrote_to_its_file_is_used_while_it_holds(google: FakeGoogle, tmp_path: Path) -> None:
+    """Signing in again may need a person; what has ended, or says no end, is asked for anew."""
+    kept = tmp_path / "kept.json"
+    counter = tmp_path / "runs"
+    text = f"""
+import json
+open({str(counter)!r}, "a").write("x")
+print(json.dumps({{"version": 1, "success": True, "token_type": "urn:ietf:params:oauth:token-type:saml2",
+                  "saml_response": {google.subject_token!r}, "expiration_time": 9999999999}}))
+"""
+    executable = {"command": program(tmp_path / "token.py", text), "output_file": str(kept)}
+    place = Place(google, google.external_account({"executable": executable}), allow_executable=True)
+    answer = {"version": 1, "success": True, "token_type": "urn:ietf:params:oauth:token-type:jwt"}
+    answer |= {"id_token": google.subject_token}
+    for content in (
+        json.dumps(answer | {"expiration_time": time.time() + 60}),
+        json.dumps(answer | {"expiration_time": time.time() - 60}),
+        json.dumps(answer),
+        "fake-damaged",
+        "[7]",
+    ):
+        kept.write_text(content)
+        assert google.tokens[token_of(await place.fetcher().fetch())].who == AUDIENCE
+    assert counter.read_text() == "xxxx"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"timeout_millis": 0.1}, "is malformed"),
+        ({"command": "relative/program"}, "found a relative path"),
+        ({"command": "no-such-program-of-ours"}, "no such program on PATH"),
+        ({"command": ""}, "is malformed"),
+        ({"command": "'"}, "command: No closing quotation"),
+    ],
+)
+async def test_a_program_that_cannot_be_run_says_why(google: FakeGoogle, changes: dict[str, Any], words: str) -> None:
+    """Before anything is run."""
+    document = google.external_account({"executable": {"command": "true"} | changes})
+    error = await failure(Place(google, document, allow_executable=True).fetcher())
+    assert type(error) is PermanentFetchError
+    assert words in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("print('x' * 100_000)", "printed more than 64 KiB"), ("import time; time.sleep(9)", "no answer within")],
+)
+async def test_a_program_that_does_not_end_well_is_killed(
+    google: FakeGoogle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    """Within its own time-out, of which Google allows five seconds at least."""
+    from google.auth import pluggable  # noqa: PLC0415  # as late as the source itself
+
+    monkeypatch.setattr(pluggable, "EXECUTABLE_TIMEOUT_MILLIS_LOWER_BOUND", 1)
+    executable = {"command": program(tmp_path / "token.py", text), "timeout_millis": 200}
+    document = google.external_account({"executable": executable})
+    error = await failure(Place(google, document, allow_executable=True).fetcher())
+    assert isinstance(error, TransientFetchError)
+    assert words in str(error)
+
+
 # --- a JSON that somebody else wrote --------------------------------------------------------------------------------
 
 
@@ -546,6 +637,16 @@ def test_which_addresses_a_token_may_be_sent_to() -> None:
     assert places.is_googles("https://sts.cloud.example/v1/token", "cloud.example")
     assert not places.is_googles("https://sts.cloud.example/v1/token", "googleapis.com")
     assert not places.is_googles("https://oauth2.googleapis.com:99999/token", "googleapis.com")
+
+
+def test_where_googles_services_are() -> None:
+    """By their names, of the universe and region; other addresses are what the config says."""
+    apis = places.Apis(secretmanager="https://secretmanager.corp.example/")
+    assert places.address(apis, "iamcredentials", "cloud.example") == "https://iamcredentials.cloud.example"
+    assert places.address(apis, "secretmanager", "googleapis.com", "eu") == "https://secretmanager.corp.example"
+    regional = places.address(places.Apis(), "secretmanager", "googleapis.com", "europe-west1")
+    assert regional == "https://secretmanager.europe-west1.rep.googleapis.com"
+    assert places.address(apis, "accounts", "googleapis.com") == "https://accounts.google.com"
 
 
 # --- the process ----------------------------------------------------------------------------------------------------

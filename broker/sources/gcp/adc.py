@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -64,9 +65,10 @@ def metadata_is_there() -> bool:
         return False
     if host != _DEFAULT_HOST or any(os.environ.get(name) for name in _SERVERLESS):
         return True
-    try:
+    with suppress(OSError):
         if _PRODUCT.read_text(errors="replace").startswith("Google"):
             return True
+    try:
         # By its number: elsewhere the name may take the resolver half a minute to be unknown.
         socket.create_connection(_ADDRESS, _DETECT_S).close()
     except OSError:

@@ -48,8 +48,8 @@ class _Credentials(pluggable.Credentials):  # type: ignore[misc]  # google-auth 
         kept = self._kept()
         if kept is not None:
             return kept
-        argv = shlex.split(self._credential_source_executable_command)
         try:
+            argv = shlex.split(self._credential_source_executable_command)
             argv[0] = program.resolve(argv[0])
         except (ValueError, IndexError) as error:
             raise PermanentFetchError(f"credential_source.executable.command: {error}") from None
