@@ -11,6 +11,7 @@ import base64
 import hashlib
 import itertools
 import json
+import math
 import threading
 import time
 from collections import Counter
@@ -53,6 +54,7 @@ class Token:
 
     who: str
     scopes: tuple[str, ...]
+    ends: float = field(default=math.inf, compare=False)
 
 
 @dataclass
@@ -155,8 +157,12 @@ class FakeGoogle:
     def mint(self, who: str, scopes: tuple[str, ...]) -> str:
         """Issue an access token."""
         token = f"ya29.fake-token-{next(self._numbers)}"
-        self.tokens[token] = Token(who, scopes)
+        self.tokens[token] = Token(who, scopes, time.time() + self.lifetime_s)
         return token
+
+    def accepts(self, token: str) -> bool:
+        """Whether an access token is good now."""
+        return token in self.tokens and time.time() < self.tokens[token].ends
 
     def id_token(self, who: str, audience: str) -> str:
         """Issue an ID token; nobody here verifies its signature."""
