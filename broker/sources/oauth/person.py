@@ -9,7 +9,7 @@ from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from broker.errors import LoginPending, LoginRequired, PermanentFetchError
+from broker.errors import FetchError, LoginPending, LoginRequired, PermanentFetchError, TransientFetchError
 from broker.secret import Secret, flaw
 from broker.sign_in import EXPIRES_IN_S, INTERVAL_S, Invitation, Page, SignIn
 from broker.sources.blocking import Blocking
@@ -85,16 +85,22 @@ class Person:
         token = await self._session.signed_out()
         if token is None:
             return False
+        try:
+            await self._revoke(token)
+        except FetchError as error:
+            raise TransientFetchError(f"signed out here, but the provider could not be told: {error}") from None
+        return True
+
+    async def _revoke(self, token: Secret) -> None:
         thread = Blocking("oauth")
         settings = self._provider.settings
         if settings.revoke_url is None and "revoke_url" not in (await self._provider.metadata(thread)).endpoints:
-            return True  # it has no way to be told
+            return  # it has no way to be told
         url = await self._provider.endpoint(thread, "revoke_url")
-        own = await self._session.proof.read()
+        own = await self._session.refresh_token.proof.read()
         await self._provider.call(
             thread, url, own, lambda client: client.revoke(url, token.reveal()), what="revoke our token", sent=[token]
         )
-        return True
 
     # --- by a page ----------------------------------------------------------------------------------------------
 
@@ -130,7 +136,7 @@ class Person:
         params = [("scope", scope), ("audience", settings.token_audience)]
         params += [("resource", resource) for resource in self._resources]
         given = [(name, value) for name, value in params if value]
-        own = await self._session.proof.read()
+        own = await self._session.refresh_token.proof.read()
         found = await self._provider.call(
             thread, url, own, lambda client: client.begin_device(url, given), what=_BEGIN, sent=list(own.values())
         )
@@ -147,7 +153,7 @@ class Person:
         grant, more = (_DEVICE, {}) if code is None else ("authorization_code", {"code": code})
         resources = self._resources
         target = {"resource": resources[0]} if len(resources) == 1 and code is not None else {}
-        own = await self._session.proof.read()
+        own = await self._session.refresh_token.proof.read()
         try:
             return await self._provider.ask(
                 Blocking("oauth"), grant, {**begun.params, **more, **target}, own=own, what=_FINISH
@@ -164,7 +170,7 @@ class Person:
 
     @property
     def _command(self) -> str:
-        return self._session.record.command
+        return self._session.refresh_token.command
 
     @property
     def _resources(self) -> list[str]:

@@ -20,7 +20,7 @@ class SignedInFetcher:
     @property
     def timeout_s(self) -> float:
         """As the sign-in's."""
-        return self._session.timeout_s
+        return self._session.refresh_token.timeout_s
 
     async def fetch(self) -> Issued:
         """Get another token than the last one."""
@@ -31,4 +31,4 @@ class SignedInFetcher:
 
     def changed(self) -> bool:
         """Notice another secret of ours."""
-        return self._session.proof.changed()
+        return self._session.refresh_token.proof.changed()
