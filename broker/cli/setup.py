@@ -12,6 +12,7 @@ from broker.cli.arguments import examples
 SETUPS: Final = {
     "aws": "setup_aws",
     "claude-code": "setup_claude_code",
+    "gcp": "setup_gcp",
     "systemd": "setup_systemd",
 }
 """Each program, and the module in this folder that holds its subcommand as `NAME_command` (`-` as `_`)."""

@@ -6,6 +6,7 @@ google-auth-library (npm), and the Google Cloud CLI (`gce_read.py`).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -30,6 +31,9 @@ ALLOW: Final = "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES"
 """Must be "1" in the environment of a client, else it runs no executable of a credentials file's."""
 
 TIMEOUT_MS: Final = 30_000
+_AUDIENCE: Final = "//broker.invalid/claude-credential-broker"
+"""Of no pool of Google's: with one, clients ask Google about it."""
+
 _AMBIGUOUS: Final = "\"'\\$`"
 
 
@@ -69,8 +73,7 @@ def external_account(command: Sequence[str], address: str, facts: Mapping[str, s
     """
     content: dict[str, Any] = {
         "type": "external_account",
-        # Of no pool of Google's: with one, clients ask Google about it.
-        "audience": "//broker.invalid/claude-credential-broker",
+        "audience": _AUDIENCE,
         "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
         "token_url": f"http://{address}/v1/token",
         "credential_source": {"executable": {"command": _line(command), "timeout_millis": TIMEOUT_MS}},
@@ -78,6 +81,15 @@ def external_account(command: Sequence[str], address: str, facts: Mapping[str, s
     if quota_project := facts.get("quota_project"):
         content["quota_project_id"] = quota_project
     return content
+
+
+def is_ours(text: str) -> bool:
+    """Whether a credentials file is one of `external_account`."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("audience") == _AUDIENCE
 
 
 def _line(command: Sequence[str]) -> str:
