@@ -202,3 +202,20 @@ async def test_the_home_folder_is_the_daemons_where_no_other_is_seen(monkeypatch
     assert world.files.places[-1].homes == ("/somewhere/.claude",)
     monkeypatch.delenv("HOME")
     assert Path(own_home()).is_absolute()
+
+
+async def test_through_a_face_claude_codes_own_settings_count() -> None:
+    """No helper says anything there: Claude Code itself asks, by the SDK in it."""
+    world = World()
+    world.project_says(AWS_ENDPOINT_URL=THIEF)
+    with world.lineage(10) as lineage, pytest.raises(Refused, match="AWS_ENDPOINT_URL"):
+        await world.guard.check(lineage, None, (), Kind.AWS_SESSION, as_key=False)
+
+
+async def test_programs_of_a_claude_code_on_another_provider_may_use_aws() -> None:
+    """Its requests go to a gateway, and the session's keys with none of them."""
+    world = World()
+    with world.lineage(30) as lineage:
+        await world.guard.check(lineage, None, (), Kind.AWS_SESSION, as_key=False)
+        with pytest.raises(Refused, match="outside this credential's audience"):
+            await world.guard.check(lineage, None, (), Kind.ACCESS_TOKEN)
