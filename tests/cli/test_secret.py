@@ -48,6 +48,15 @@ def test_a_value_comes_from_stdin_without_its_newline(type_: Type, control: Scri
     assert control.asks == ['PUT /v1/secrets/work {"value": "fake-token-1"}']
 
 
+def test_a_document_is_stored_in_one_line(type_: Type, control: Script, pipe: Pipe) -> None:
+    """A service account's key comes as a file of many lines: `broker secret set google < key.json`."""
+    pipe(b'{\n  "type": "fake",\n  "private_key": "a\\nb"\n}\n')
+    assert type_("secret set google").code == 0
+    (ask,) = control.asks
+    stored = json.loads(ask.removeprefix("PUT /v1/secrets/google "))["value"]
+    assert stored == '{"type":"fake","private_key":"a\\nb"}'
+
+
 def test_a_value_on_a_terminal_is_typed_without_echo(
     type_: Type, control: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -184,6 +184,18 @@ def test_what_is_no_text_is_told_by_its_place() -> None:
     assert "byte 5" in problem(b"fake\xff")
 
 
+def test_a_document_to_sign_in_with_is_taken_whole_and_in_one_line() -> None:
+    """A service account's key has many lines, and a program that prints one prints no token; served, it is none."""
+    key = {"type": "service_account", "private_key": "fake-line\nfake-line\n"}
+    raw = json.dumps(key, indent=2).encode() + b"\n"
+    text, expires_at = seen(raw, Shape(served=False))
+    assert (json.loads(text), expires_at) == (key, None)
+    assert "\n" not in text
+    assert seen({"token": "fake-token"}, Shape(served=False))[0] == "fake-token"
+    problem(raw)
+    assert "line ends" in problem(b"{fake\nfake", Shape("text", served=False))
+
+
 def aws(**changes: object) -> dict[str, object]:
     """Make AWS's process format, with changes; None leaves a key out."""
     answer: dict[str, object] = {

@@ -11,8 +11,7 @@ import pytest
 
 from broker.errors import LoginRequired, PermanentFetchError, TransientFetchError
 from broker.secret import Secret
-from broker.sources.gcp.places import SignInSettings
-from broker.sources.gcp.settings import GcpSettings, GcpSourceSettings
+from broker.sources.gcp.settings import GcpSettings, GcpSourceSettings, SignInSettings
 from broker.sources.interface import Interactive
 from broker.sources.references import Reference
 from tests.contracts.source_contract import failure, token_of
@@ -188,6 +187,13 @@ async def test_no_refresh_token_is_no_sign_in(place: Place) -> None:
     place.google.answer = lambda _method, path: problem(403, "X", "odd") if path == "/token" else None
     with pytest.raises(PermanentFetchError, match="Google refuses the sign-in"):
         await sign_in(place)
+
+
+@pytest.mark.parametrize("settings", [{"client_id": ""}, {"client_id": "a b"}, {"client_id": "x", "scopes": ("a b",)}])
+def test_a_client_that_is_none_is_told_when_the_config_is_read(settings: dict[str, Any]) -> None:
+    """Not by Google's page."""
+    with pytest.raises(ValueError, match="client_id must be|scopes is a list"):
+        SignInSettings(**settings)
 
 
 def test_a_source_has_one_way_to_know_who_we_are() -> None:

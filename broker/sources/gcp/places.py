@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from broker.sources.references import Reference
 from broker.sources.web.server import checked_url
 
 DEFAULT_UNIVERSE: Final = "googleapis.com"
@@ -36,15 +35,6 @@ class Apis:
             if (address := getattr(self, name)) is not None:
                 example = f"https://{name}.{DEFAULT_UNIVERSE}"
                 object.__setattr__(self, name, checked_url(name, address, example, allow_http=False))
-
-
-@dataclass(frozen=True, slots=True)
-class SignInSettings:
-    """A person's sign-in, as the application of `client_id` (of type desktop); `scopes`: beside who it is."""
-
-    client_id: str
-    client_secret: Reference | None = None
-    scopes: tuple[str, ...] = ()
 
 
 def address(apis: Apis, service: str, universe: str, location: str | None = None) -> str:

@@ -11,7 +11,7 @@ from broker.durations import Duration
 from broker.errors import BadRequest, Refused
 from broker.model import Kind
 from broker.sources import answer
-from broker.sources.gcp.places import DEFAULT_UNIVERSE, Apis, SignInSettings
+from broker.sources.gcp.places import DEFAULT_UNIVERSE, Apis
 from broker.sources.interface import Wish
 from broker.sources.references import Reference
 
@@ -23,6 +23,7 @@ _ACCOUNT: Final = re.compile(r"[A-Za-z0-9._-]{1,64}@[A-Za-z0-9.-]{1,190}", re.AS
 _PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9.:-]{0,98}", re.ASCII)
 _SCOPE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,250}", re.ASCII)
 """RFC 6749, 3.3."""
+_CLIENT: Final = re.compile(r"[A-Za-z0-9._-]{1,250}", re.ASCII)
 _AUDIENCE: Final = re.compile(r"[\x21-\x7e]{1,1000}", re.ASCII)
 _UNIVERSE: Final = re.compile(r"[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63}){1,5}", re.ASCII)
 _SECRET: Final = re.compile(r"[A-Za-z0-9_-]{1,255}", re.ASCII)
@@ -38,6 +39,21 @@ _BELONGING: Final = {
     "secret": ("secret", "version", "project", "location", "field"),
 }
 """Which keys of a credential are for which kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignInSettings:
+    """A person's sign-in, as the application of `client_id` (of type desktop); `scopes`: beside who it is."""
+
+    client_id: str
+    client_secret: Reference | None = None
+    scopes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _CLIENT.fullmatch(self.client_id):
+            raise ValueError("client_id must be an OAuth client's, such as 123-abc.apps.googleusercontent.com")
+        if not all(_SCOPE.fullmatch(scope) for scope in self.scopes):
+            raise ValueError(f"scopes is a list such as [{CLOUD_PLATFORM!r}]")
 
 
 @dataclass(frozen=True, slots=True)
