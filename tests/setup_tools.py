@@ -34,6 +34,13 @@ def prepare() -> None:
             _install(name, wanted)
 
 
+def installed(name: str, wanted: str) -> Path:
+    """Name the executable of a program that only a measurement compares with, installed at its first use."""
+    if not _stamp(name).exists():
+        _install(name, wanted)
+    return program(name)
+
+
 def _install(name: str, wanted: str) -> None:
     have_ensurepip()
     folder = _CACHE / name

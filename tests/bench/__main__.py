@@ -15,7 +15,18 @@ from typing import Final
 from tests.bench.figure import Figure, show
 from tests.bench.place import MissingProgram
 
-SUBJECTS: Final = ("helper", "storm", "throughput", "memory", "many", "startup", "guard", "vault", "vault-paused")
+SUBJECTS: Final = (
+    "helper",
+    "storm",
+    "throughput",
+    "memory",
+    "many",
+    "startup",
+    "guard",
+    "vault",
+    "vault-paused",
+    "aws",
+)
 
 
 def main(arguments: Sequence[str]) -> int:
