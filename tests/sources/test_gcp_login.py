@@ -192,7 +192,7 @@ async def test_no_refresh_token_is_no_sign_in(place: Place) -> None:
 @pytest.mark.parametrize("settings", [{"client_id": ""}, {"client_id": "a b"}, {"client_id": "x", "scopes": ("a b",)}])
 def test_a_client_that_is_none_is_told_when_the_config_is_read(settings: dict[str, Any]) -> None:
     """Not by Google's page."""
-    with pytest.raises(ValueError, match="client_id must be|scopes is a list"):
+    with pytest.raises(ValueError, match=r"client_id must be|scopes is a list"):
         SignInSettings(**settings)
 
 
