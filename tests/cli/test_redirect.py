@@ -149,3 +149,31 @@ def test_a_port_that_is_taken_is_left_alone() -> None:
 def test_only_this_machine_can_come_here(page: Redirect) -> None:
     """It listens on the loopback alone."""
     assert page._server.server_address[0] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("http://localhost:8250/oidc/callback?state=fake-state&code=fake-code", True),
+        ("localhost:8250/oidc/callback?code=fake-code&state=fake-state&scope=x", True),
+        ("4/0A-fake-code", True),
+        ("http://localhost:8250/oidc/callback?state=other&code=fake-code", False),
+        ("http://localhost:8250/oidc/callback?code=fake-code", False),
+        ("http://[", False),
+        ("?" + "&".join("abcdefghijklmnopqrstuvwxyz") * 3, False),
+        ("two words", False),
+        ("short", False),
+        ("", False),
+    ],
+)
+def test_what_a_person_pastes_counts_if_it_is_the_answer(page: Redirect, text: str, *, taken: bool) -> None:
+    """The whole address that a browser elsewhere ended at, or the code alone; not what belongs to another sign-in."""
+    assert page.paste(text, "fake-state") == taken
+    if taken:
+        assert page.code("fake-state", SOON_S) in text
+
+
+def test_pasting_over_and_over_fills_no_memory(page: Redirect) -> None:
+    """What is more than a few is dropped."""
+    assert all(page.paste("fake-code", "fake-state") for _ in range(20))
+    assert page.code("fake-state", SOON_S) == "fake-code"

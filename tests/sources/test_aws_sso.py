@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import stat
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from botocore.credentials import SSOProvider
+from botocore.tokens import SSOTokenProvider
 
 from broker.errors import LoginPending, LoginRequired, PermanentFetchError, TransientFetchError
 from broker.model import Issued
@@ -23,7 +26,7 @@ from broker.sources.aws.settings import AwsSettings, AwsSourceSettings
 from broker.sources.aws.source import AwsSource
 from broker.sources.aws.sso import SsoSettings
 from broker.sources.interface import Fetcher
-from tests.contracts.source_contract import AnySource, Harness, SourceThatWaits, failure
+from tests.contracts.source_contract import PATIENCE_S, AnySource, Harness, SourceThatWaits, eventually, failure
 from tests.fakes.context import FakeContext
 from tests.fakes.sso import ACCOUNT, REGION, ROLE, START_URL, USER_CODE, FakeSso, fake_sso, file_of, written
 
@@ -270,6 +273,59 @@ async def test_a_sign_in_that_has_ended_needs_a_person(place: Place) -> None:
     assert session_token(await made.fetch())
 
 
+async def test_a_portal_that_refuses_a_new_token_too_needs_a_person(place: Place) -> None:
+    """Once is tried, and no more."""
+    source = place.source()
+    place.sso.sign_in(Path.home())
+    place.sso.said["GetRoleCredentials"] = ["UnauthorizedException"] * 2
+    error = await failure(fetcher(source))
+    assert isinstance(error, LoginRequired)
+    assert str(error).endswith("the sign-in has ended; run: broker login corp")
+    assert (place.sso.calls["CreateToken"], place.sso.calls["GetRoleCredentials"]) == (1, 2)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("then", ["closed", "signed in", "signed out"])
+async def test_a_refresh_under_way_spoils_nothing(place: Place, home: Path, then: str, *, shared: bool) -> None:
+    """Who closes the source waits for it to be stored; a new sign-in wins over it, and so does signing out."""
+    context = FakeContext()
+    source = place.source(context, shared_cache=shared)
+    place.sso.token_s = 600
+    await by_device(source)
+    place.sso.token_s = 3600
+    invitation = await source.begin_login(None)
+    refreshing, go_on, created = threading.Event(), threading.Event(), place.sso.calls["CreateToken"]
+    give = place.sso.create_token
+
+    def held(given: dict[str, Any]) -> dict[str, Any]:
+        if given["grantType"] == "refresh_token":
+            refreshing.set()
+            place.sso.lock.release()  # others are answered meanwhile
+            go_on.wait(PATIENCE_S)
+            place.sso.lock.acquire()
+        return give(given)
+
+    place.sso.create_token = held  # type: ignore[method-assign]
+    fetching = asyncio.create_task(fetcher(source).fetch())
+    await eventually(refreshing.is_set)
+    acts = {
+        "closed": source.close,
+        "signed in": lambda: source.finish_login(invitation.state, None),
+        "signed out": source.logout,
+    }
+    acting = asyncio.ensure_future(acts[then]())
+    await asyncio.wait({acting}, timeout=0.1)
+    assert not acting.done()
+    go_on.set()
+    await asyncio.gather(acting, fetching, return_exceptions=True)
+    kept = list(written(home).values())
+    if not shared and context.login.record is not None:
+        kept = [json.loads(context.login.record.reveal())]
+    by_refresh = [place.sso.refreshable[each["refreshToken"]] is not None for each in kept]
+    assert by_refresh == {"closed": [True], "signed in": [False], "signed out": []}[then]
+    assert place.sso.calls["CreateToken"] == created + (2 if then == "signed in" else 1)
+
+
 async def test_what_the_portal_refuses_is_told_in_words(place: Place) -> None:
     """And none of it repeats a token, though AWS does."""
     source = place.source()
@@ -434,6 +490,8 @@ async def test_a_profile_with_sso_says_how_the_aws_cli_signs_in(
     """Botocore finds, and refreshes, what the AWS CLI has; when that has ended, a person runs the AWS CLI."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_SSO", sso.url)
     monkeypatch.setenv("AWS_ENDPOINT_URL_SSO_OIDC", sso.url)
+    for provider in (SSOProvider, SSOTokenProvider):  # they have looked for the home when they were loaded
+        monkeypatch.setattr(provider, "_SSO_TOKEN_CACHE_DIR", str(home / ".aws/sso/cache"))
     (home / ".aws").mkdir()
     (home / ".aws/config").write_text(
         f"[sso-session corp]\nsso_start_url = {START_URL}\nsso_region = {REGION}\n"

@@ -70,7 +70,7 @@ class Sso:
         """Forget what is in memory."""
         self._closed = True
         self._begun = None
-        self._sign_in.leave(self._record)
+        await self._sign_in.leave(self._record)
 
     # --- by a person --------------------------------------------------------------------------------------------
 

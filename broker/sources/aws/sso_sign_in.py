@@ -17,6 +17,9 @@ from broker.sources.interface import LoginRecord
 
 T = TypeVar("T")
 
+_SETTLES_S: Final = 1.5
+"""How long a refresh under way is waited for at the end: less than a source has for its farewell."""
+
 
 class SsoSignIn:
     """What is kept of it, and its token. `calls` are those of the source that happens to ask."""
@@ -27,15 +30,20 @@ class SsoSignIn:
         self._held: SsoToken | None = None
         self._refused: SsoToken | None = None
         self._getting: asyncio.Task[SsoToken] | None = None
+        self._turn = asyncio.Lock()
         self._changes = 0
+        self._left = 0
 
     def join(self, record: LoginRecord) -> None:
         """Have a source share it, whose own record this is."""
         self._records.of.append(record)
 
-    def leave(self, record: LoginRecord) -> None:
-        """Forget what is in memory: the source is closed, which may be a lock."""
+    async def leave(self, record: LoginRecord) -> None:
+        """Forget what is in memory: the source is closed, which may be a lock. A refresh under way is stored before."""
+        if self._getting is not None:
+            await asyncio.wait({self._getting}, timeout=_SETTLES_S)
         self._records.of = [known for known in self._records.of if known is not record]
+        self._left += 1
         self._held = None
 
     def version(self) -> Hashable:
@@ -54,18 +62,20 @@ class SsoSignIn:
 
     async def signed_in(self, calls: SsoCalls, token: SsoToken) -> bool:
         """Use the token of a new sign-in; return whether it is kept when the daemon ends."""
-        kept = await self._save(calls, token)
+        async with self._turn:  # else a refresh under way would put the earlier sign-in in place of this one
+            kept = await self._save(calls, token, self._left)
         self._refused = None
         self._changes += 1
         return kept
 
     async def signed_out(self, calls: SsoCalls) -> bool:
         """Forget it, then have AWS forget it; return whether there was one. Raises `TransientFetchError`."""
-        token = await self._load(calls)
-        if token is None:
-            return False
-        self._held = None
-        await self._delete(calls)
+        async with self._turn:  # else a refresh under way would bring it back
+            token = await self._load(calls)
+            if token is None:
+                return False
+            self._held = None
+            await self._delete(calls)
         self._changes += 1
         try:
             await _run(lambda: calls.sign_out(calls.refreshed(token) if self._wants_refresh(token) else token))
@@ -90,6 +100,10 @@ class SsoSignIn:
             getting.exception()  # those who waited were told
 
     async def _get(self, calls: SsoCalls) -> SsoToken:
+        async with self._turn:
+            return await self._present(calls)
+
+    async def _present(self, calls: SsoCalls) -> SsoToken:
         token = await self._load(calls)
         if token is None:
             raise calls.required("nobody is signed in")
@@ -125,10 +139,10 @@ class SsoSignIn:
         return max(known, key=lambda token: token.expires_at, default=None)
 
     async def _refresh(self, calls: SsoCalls, token: SsoToken) -> SsoToken:
-        cache = self._cache
+        cache, before = self._cache, self._left
         if cache is None:
             made = await _run(lambda: calls.refreshed(token))
-            await self._save(calls, made)
+            await self._save(calls, made, before)
             return made
 
         def in_one_go() -> tuple[SsoToken, bool]:
@@ -137,17 +151,21 @@ class SsoSignIn:
             return made, cache.save(made, name)  # at once: the earlier one may have ended with it
 
         made, kept = await _run(in_one_go)
-        self._held = None if kept else made
+        self._hold(made, before, kept=kept)
         return made
 
-    async def _save(self, calls: SsoCalls, token: SsoToken) -> bool:
+    async def _save(self, calls: SsoCalls, token: SsoToken, before: int) -> bool:
         cache = self._cache
         if cache is None:
             kept = await self._records.save(token)
         else:
             kept = await _run(lambda: cache.save(token, calls.session_name()))
-        self._held = None if kept else token
+        self._hold(token, before, kept=kept)
         return kept
+
+    def _hold(self, token: SsoToken, before: int, *, kept: bool) -> None:
+        """Keep in memory what cannot be kept elsewhere, unless a lock has come since `before`."""
+        self._held = None if kept or self._left != before else token
 
     async def _delete(self, calls: SsoCalls) -> None:
         cache = self._cache
