@@ -89,7 +89,10 @@ class Face:
 
     async def start(self) -> None:
         self.broker = Broker(_config(self.sources), self._system, SystemClock(), FakeStore())
-        app = create_app(self.broker, self._system, lambda: {"version": "test", "warnings": []})
+        await self.serve(create_app(self.broker, self._system, lambda: {"version": "test", "warnings": []}))
+
+    async def serve(self, app: web.Application) -> None:
+        """Serve another broker's calls."""
         self.runner = web.AppRunner(
             app,
             access_log=None,
@@ -107,8 +110,12 @@ class Face:
 
     async def stop(self) -> None:
         self.broker.bus.close()
-        await self.connections.drain(answers_s=1, requests_s=0)
+        await self.leave()
         await self.broker.close()
+
+    async def leave(self) -> None:
+        """Close the socket, and nothing behind it."""
+        await self.connections.drain(answers_s=1, requests_s=0)
         await self.runner.cleanup()
         self.listener.close()
         for writer in self._writers:
