@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from broker.service.consumers import Consumers
 from tests.endpoints.conftest import Answer, Scripted, _config, parsed
 from tests.fakes.store import FakeStore
 
+_NONE: Mapping[str, str | None] = {}
 ANY_PORT = Endpoints(aws=EndpointConfig("127.0.0.1", 0))
 
 
@@ -63,11 +64,11 @@ class FacesWorld:
 
     async def keys(self, name: str = "cloud") -> Answer:
         """Ask as an SDK does."""
-        return await self.get(self.path(name), Authorization=self.authorization(name))
+        return await self.get(self.path(name), {"Authorization": self.authorization(name)})
 
-    async def get(self, target: str, /, *, method: str = "GET", **headers: str | None) -> Answer:
+    async def get(self, target: str, headers: Mapping[str, str | None] = _NONE, method: str = "GET") -> Answer:
         """Ask with these headers beside the usual ones, or (None) without."""
-        usual = {"Host": self.address, "Connection": "close"} | {k.replace("_", "-"): v for k, v in headers.items()}
+        usual = {"Host": self.address, "Connection": "close", **headers}
         lines = [
             f"{method} {target} HTTP/1.1",
             *(f"{name}: {value}" for name, value in usual.items() if value is not None),

@@ -74,7 +74,7 @@ def _seconds_left(moment: str) -> float:
 async def test_without_its_own_token_a_consumer_gets_nothing(world: FacesWorld, given: str) -> None:
     """Not even the source is asked."""
     token = world.authorization("key") if given == "other" else given.format(world.authorization())
-    answer = await world.get(world.path(), Authorization=token)
+    answer = await world.get(world.path(), {"Authorization": token})
     assert (answer.status, answer.json()["code"]) == (403, "refused")
     assert world.sources["cloud"].fetches == 0
 
@@ -200,7 +200,7 @@ async def test_a_program_is_told_where_it_is_and_what_would_win(calls: Face, wor
     assert b"fake/secret" not in answer.body
     given = found["set"]["AWS_CONTAINER_AUTHORIZATION_TOKEN"]
     path = "/" + found["set"]["AWS_CONTAINER_CREDENTIALS_FULL_URI"].partition("//")[2].partition("/")[2]
-    assert (await world.get(path, Authorization=given)).status == 200
+    assert (await world.get(path, {"Authorization": given})).status == 200
 
 
 async def test_what_is_wrong_with_the_credential_is_told_beside(calls: Face, world: FacesWorld) -> None:

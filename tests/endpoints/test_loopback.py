@@ -32,8 +32,8 @@ async def world(tmp_path: Path) -> AsyncIterator[FacesWorld]:
         {"Host": None},
         {"Origin": "https://page.example"},
         {"Origin": "null"},
-        {"X_Forwarded_For": "10.0.0.1"},
-        {"X_Forwarded_Host": "metadata.internal"},
+        {"X-Forwarded-For": "10.0.0.1"},
+        {"X-Forwarded-Host": "metadata.internal"},
         {"Forwarded": "for=10.0.0.1"},
         {"Via": "1.1 proxy"},
     ],
@@ -81,7 +81,7 @@ async def test_another_users_process_gets_nothing_from_any_path(tmp_path: Path, 
     """Anybody on the machine can connect: only the daemon's own user is answered, and the attempt is noted."""
     world = FacesWorld(tmp_path, {"cloud": Scripted(aws_session())}, Others(os.geteuid() + 1))
     async with running(world):
-        answer = await world.get(target, Authorization=world.authorization())
+        answer = await world.get(target, {"Authorization": world.authorization()})
     assert (answer.status, answer.json()["code"]) == (403, "refused")
     assert world.strangers == [Peer(os.geteuid() + 1, 0)]
 
