@@ -57,11 +57,14 @@ class AwsFace:
     """The face `[endpoints.aws]`."""
 
     name: Final = "aws"
-    kinds: Final = frozenset({Kind.AWS_SESSION})
 
     def __init__(self, broker: Broker, tokens: ConsumerTokens) -> None:
         self._broker = broker
         self._tokens = tokens
+
+    def serves(self, credential: str) -> bool:
+        """Whether it is a session."""
+        return self._broker.keeper(credential).kind is Kind.AWS_SESSION
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Name its calls."""

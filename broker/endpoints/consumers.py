@@ -57,12 +57,11 @@ class ConsumerCalls:
         return None
 
     def _face(self, name: str) -> Face:
-        kind = self._broker.keeper(name).kind
         for face in self._faces.faces.values():
-            if kind in face.kinds:
+            if face.serves(name):
                 return face
         raise BadRequest(
-            f"{name} is an {kind}, which no endpoint serves; see: broker exec --help, broker export --help"
+            f"{name} is an {self._broker.keeper(name).kind}, which no endpoint serves; see: broker exec --help, broker export --help"
         )
 
     def _address(self, face: Face) -> str:

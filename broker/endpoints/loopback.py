@@ -57,9 +57,8 @@ class Face(Protocol):
     def name(self) -> str:
         """Its table in the config: `[endpoints.NAME]`."""
 
-    @property
-    def kinds(self) -> frozenset[Kind]:
-        """The kinds of credentials that it hands out."""
+    def serves(self, credential: str) -> bool:
+        """Whether it hands out this credential of the config's, which may not have been fetched yet."""
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Name its calls."""

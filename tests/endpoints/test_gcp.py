@@ -304,6 +304,13 @@ async def test_programs_cannot_be_told_of_another_account_than_the_default() -> 
             world.face.variables("two", world.address)
 
 
+async def test_what_the_config_names_is_served_whatever_its_kind() -> None:
+    """A command's token, say; and every access token of Google's, but nothing else that nobody named."""
+    credentials = {"cmd": Google(kind=Kind.API_KEY), "google": Google(), "key": Google(kind=Kind.API_KEY)}
+    async with serving(credentials, default="cmd") as world:
+        assert [name for name in credentials if world.face.serves(name)] == ["cmd", "google"]
+
+
 def test_a_quota_project_goes_along() -> None:
     """As a credentials file would say it."""
     assert gcp_clients.variables("a:1", {"quota_project": "q"})["GOOGLE_CLOUD_QUOTA_PROJECT"] == "q"

@@ -69,7 +69,7 @@ class Accounts:
         """Return the credential of an account. Raises `NoAccount`, and for "default" what `learn` raises."""
         if account == DEFAULT:
             return self.default()
-        names = self._all()
+        names = self.credentials()
         for name in names:
             if account in (name, self.known(name).get("email")):
                 return name
@@ -82,7 +82,7 @@ class Accounts:
         """Show the accounts: the default one, and of the others what is known already."""
         default = self.default()
         found = {DEFAULT: _shown(default, await learn(default), default=True)}
-        for name in self._all():
+        for name in self.credentials():
             shown = _shown(name, self.known(name), default=name == default)
             found.setdefault(str(shown["email"]), shown)
         return found
@@ -92,7 +92,7 @@ class Accounts:
         credential = await self.find(account, learn)
         return {account: _shown(credential, await learn(credential), default=credential == self._default_if_any())}
 
-    def _all(self) -> list[str]:
+    def credentials(self) -> list[str]:
         """List the accounts' credentials, the default one first: of two with the same e-mail it is the one meant."""
         default = self._default_if_any()
         others = [name for name in self._of_google() if name != default]

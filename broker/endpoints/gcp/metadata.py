@@ -33,13 +33,16 @@ class MetadataServer:
     """The face of `[endpoints.gcp]`."""
 
     name: Final = "gcp"
-    kinds: Final = frozenset({Kind.ACCESS_TOKEN})
 
     def __init__(self, broker: Broker, tokens: ConsumerTokens) -> None:
         self._broker = broker
         self._accounts = Accounts(broker)
         self._waiters = Waiters(broker.bus)
         self.exchange = exchange.Exchange(broker, self._accounts, tokens)
+
+    def serves(self, credential: str) -> bool:
+        """Whether it is an access token of Google's, or what the config says is served as one."""
+        return credential in self._accounts.credentials()
 
     def routes(self) -> Sequence[web.RouteDef]:
         """Name its calls: whatever path there is, and the exchange."""
