@@ -249,6 +249,14 @@ async def test_an_aws_workload_signs_for_it(google: FakeGoogle, monkeypatch: pyt
     assert google.tokens[token_of(await Place(google, document).fetcher().fetch())].who == AUDIENCE
 
 
+async def test_a_workloads_token_that_is_refused_is_not_quoted(google: FakeGoogle) -> None:
+    """Though Google does."""
+    document = google.external_account({"url": f"{google.address}/subject"})
+    error = await failure(Place(google, document).fetcher())
+    assert "is not accepted" in str(error)
+    assert google.subject_token not in str(error)
+
+
 # --- impersonation --------------------------------------------------------------------------------------------------
 
 

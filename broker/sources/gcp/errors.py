@@ -57,15 +57,15 @@ def translated(refusal: Refusal, identity: Identity, login: str) -> FetchError:
 
 def _of_library(refusal: Refusal, identity: Identity) -> FetchError:
     """Nobody answered: it is about the credentials themselves."""
-    said = _said(str(refusal.error or "no token in the answer"), identity)
+    said = _said(str(refusal.error or "no token in the answer"), identity, refusal.answer)
     kind = TransientFetchError if getattr(refusal.error, "retryable", False) else PermanentFetchError
     return kind(f"{_where(identity)}: {said}")
 
 
-def words_of(answer: Answer, sent: Mapping[str, str]) -> str:
-    """Word what a token endpoint says of a sign-in, without what was `sent`."""
+def words_of(answer: Answer) -> str:
+    """Word what a token endpoint says of a sign-in."""
     said = [str(answer.json.get(name, "")) for name in ("error", "error_description")]
-    line = last_line(": ".join(part for part in said if part).encode(), b"", sent.values())
+    line = last_line(": ".join(part for part in said if part).encode(), b"", answer.sent)
     mend = _OAUTH.get(said[0], "sign in once more")
     return f"{_UNLIKE_A_WORD.sub('***', line) or f'status {answer.status}'}; {mend}"
 
@@ -76,7 +76,7 @@ def words_of(answer: Answer, sent: Mapping[str, str]) -> str:
 def _of_oauth(error: str, body: Mapping[str, Any], refusal: Refusal, identity: Identity, login: str) -> FetchError:
     assert refusal.answer is not None  # noqa: S101  # for the type checker; `translated` looked
     said = str(body.get("error_description") or body.get("error_subtype") or "")
-    where, words = _host(refusal.answer), _said(f"{error}: {said}" if said else error, identity)
+    where, words = _host(refusal.answer), _said(f"{error}: {said}" if said else error, identity, refusal.answer)
     if identity.of_person and (body.get("error_subtype") in _REAUTH or "eauthentication" in said or "rapt" in said):
         return LoginRequired(f"{where}: your organisation wants you to sign in again; run: {login}")
     if "Invalid JWT" in said and "ignature" not in said:
@@ -122,7 +122,7 @@ def _about_key(identity: Identity) -> str:
 
 def _of_service(error: Mapping[str, Any], answer: Answer, identity: Identity) -> FetchError:
     reason, metadata = _reason(error)
-    words = _said(str(error.get("message") or error.get("status") or ""), identity)
+    words = _said(str(error.get("message") or error.get("status") or ""), identity, answer)
     where, message = _host(answer), str(error.get("message", ""))
     if reason == "SERVICE_DISABLED" or "has not been used in project" in message:
         return PermanentFetchError(f"{where}: {_disabled(metadata, message, answer)}")
@@ -202,9 +202,10 @@ def _secret(answer: Answer, identity: Identity, words: str) -> str:
 # --- words ----------------------------------------------------------------------------------------------------------
 
 
-def _said(text: str, identity: Identity) -> str:
-    secrets = identity.document.secrets if identity.document is not None else ()
-    line = last_line(" ".join(text.split()).encode(), b"", [secret.reveal() for secret in secrets])
+def _said(text: str, identity: Identity, answer: Answer | None) -> str:
+    known = [secret.reveal() for secret in identity.document.secrets] if identity.document is not None else []
+    sent = answer.sent if answer is not None else ()
+    line = last_line(" ".join(text.split()).encode(), b"", [*known, *sent])
     return _UNLIKE_A_WORD.sub("***", line)
 
 

@@ -209,7 +209,7 @@ def _granted(request: Request, url: str, body: Mapping[str, str]) -> dict[str, A
         return found.json
     from broker.sources.gcp.errors import words_of  # noqa: PLC0415  # for this alone
 
-    raise PermanentFetchError(f"Google refuses the sign-in: {words_of(found, body)}")
+    raise PermanentFetchError(f"Google refuses the sign-in: {words_of(found)}")
 
 
 def _account(found: Mapping[str, Any]) -> str | None:

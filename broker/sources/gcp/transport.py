@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
@@ -25,17 +25,22 @@ from broker.sources.web.unreached import unreached
 _RETRY_LATER: Final = frozenset({408, 429, 500, 502, 503, 504})
 _TRY_AGAIN: Final = ("internal_failure", "server_error", "temporarily_unavailable")
 """Errors that a token endpoint may state with any status (RFC 6749, 4.1.2.1)."""
+_SECRETS: Final = frozenset(
+    {"assertion", "client_secret", "code", "code_verifier", "refresh_token", "subject_token", "token"}
+)
+"""Parameters of token endpoints that a refusal may quote."""
 _CONNECT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said, in the form of `google.auth.transport.Response`."""
+    """What a server said, in the form of `google.auth.transport.Response`. `sent`: the secrets it was told."""
 
     url: str
     status: int
     headers: Mapping[str, str] = field(repr=False)
     data: bytes = field(repr=False)
+    sent: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def json(self) -> dict[str, Any]:
@@ -100,7 +105,7 @@ class Request:
             ) from None
         except requests.RequestException as error:
             raise TransientFetchError(f"{server.address}: {unreached(error, server)}") from None
-        self.last = Answer(url, answer.status_code, answer.headers, answer.content)
+        self.last = Answer(url, answer.status_code, answer.headers, answer.content, _secrets_in(body))
         if answer.status_code in _RETRY_LATER or self.last.json.get("error") in _TRY_AGAIN:
             raise TransientFetchError(f"{server.address}: fails, or is asked too often (status {answer.status_code})")
         return self.last
@@ -118,6 +123,10 @@ class Request:
             self._settings.ca_cert,
             timeout=limit_s,
         )
+
+
+def _secrets_in(body: bytes | None) -> tuple[str, ...]:
+    return tuple(value for name, value in parse_qsl((body or b"").decode()) if name in _SECRETS)
 
 
 def _key(url: str, apis: Apis) -> str:
