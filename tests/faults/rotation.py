@@ -1,0 +1,255 @@
+"""Twenty processes around one refresh token that is good once, and a daemon that is killed at random.
+
+`python -m tests.faults.rotation [ROTATIONS [PROCESSES]]`; with `--couriers`, whatever asks the provider is killed too,
+as by a power cut or a service manager that ends all of a unit: no protocol survives that where a used token ends the
+sign-in, and the table says how often that was.
+
+The provider (npm's oidc-provider) is strict: who shows a used refresh token has the whole sign-in revoked. Its answers
+come up to `LATE_MS` after it has spent what it was shown, so that kills find that moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from broker import locks
+from broker.sources.oauth import courier
+from tests.real.installed import BIN, BROKER, Place, a_place
+from tests.real.process import DEADLINE_S, terminate, wait_until
+from tests.real.provider import Provider, provider
+
+LATE_MS: Final = 400
+KILL_WITHIN_S: Final = 2.5
+"""Of the daemon's start: some die before they serve, most in the middle of a refresh."""
+TOOK_IN: Final = "took in a refresh that was under way"
+_ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+@dataclass(slots=True)
+class Told:
+    """What came of it."""
+
+    rotations: int = 0
+    kills: int = 0
+    in_flight: int = 0
+    reuses: int = 0
+    lost: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rotations} rotations, {self.kills} daemons killed, {self.in_flight} of them between the provider's"
+            f" answer and our store, used twice {self.reuses} times, lost {self.lost} times; {self.seconds:.0f} s"
+        )
+
+
+def run(rotations: int, processes: int, *, couriers: bool = False, seed: int = 7) -> Told:
+    """Rotate so often, and tell."""
+    told, began, chance = Told(), time.monotonic(), random.Random(seed)
+    with ExitStack() as stack:
+        idp = stack.enter_context(provider())
+        place = stack.enter_context(a_place())
+        settle(place, idp)
+        stack.callback(end, place)
+        start(place)
+        sign_in(place, idp)
+        idp.told(delay_ms=LATE_MS)
+        crowd = stack.enter_context(workers(place, processes))
+        while idp.told()["rotations"] < rotations:
+            if not killed(place, chance, couriers=couriers):
+                continue
+            told.kills += 1
+            if crowd.lost.is_set():
+                told.lost += 1
+                if not couriers:
+                    break
+                again(place, idp)
+                crowd.lost.clear()
+        told.rotations, told.reuses = idp.told()["rotations"], idp.told()["reuses"]
+        told.lost += not (couriers or good_in_the_end(place, idp))
+        told.in_flight = (place.folder / "daemons.log").read_text().count(TOOK_IN)
+    told.seconds = time.monotonic() - began
+    return told
+
+
+def settle(place: Place, idp: Provider) -> None:
+    """Write the config, and hand over a key."""
+    place.configure(f"""
+[sources.gateway]
+type = "oauth"
+flow = "device"
+issuer = "{idp.issuer}"
+client_id = "person"
+
+[credentials.work]
+source = "gateway"
+scope = "openid models.read"
+refresh_interval_min = "1ms"
+""")
+    folder = place.folder / "credentials"
+    folder.mkdir(mode=0o700)
+    (folder / "broker-cache-key").write_bytes(os.urandom(32))
+    (folder / "broker-cache-key").chmod(0o400)
+
+
+def start(place: Place) -> None:
+    """Have a daemon run."""
+    from tests.faults.rotation_worker import start as start_one  # noqa: PLC0415  # it is a program of its own
+
+    start_one(place)
+    wait_until(place.is_serving, "the daemon serves")
+
+
+def sign_in(place: Place, idp: Provider) -> None:
+    """Do what the person does."""
+    env = {**place.env, "HOME": str(place.folder), "PATH": f"{BIN}:/usr/bin:/bin"}
+    with subprocess.Popen([str(BROKER), "login", "gateway"], env=env, stderr=subprocess.PIPE, text=True) as login:
+        assert login.stderr is not None
+        shown = ""
+        while "Waiting" not in shown:
+            line = login.stderr.readline()
+            assert line, f"broker login: {shown}"
+            shown += line
+        found = re.search(r"https?://\S+", shown)
+        assert found is not None
+        idp.confirm(found[0])
+        assert login.wait(DEADLINE_S) == 0, login.stderr.read()
+
+
+def again(place: Place, idp: Provider) -> None:
+    """Sign in once more, after the sign-in was lost."""
+    idp.told(delay_ms=0)
+    if not place.is_serving():
+        start(place)
+    sign_in(place, idp)
+    idp.told(delay_ms=LATE_MS)
+
+
+def killed(place: Place, chance: random.Random, *, couriers: bool) -> bool:
+    """Kill the daemon at a random moment of its life; return whether there was one."""
+    if not wait_for_daemon(place):
+        return False
+    threading.Event().wait(chance.uniform(0, KILL_WITHIN_S))
+    pid = daemon_of(place)
+    if pid is None:
+        return False
+    found = couriers_of(pid) if couriers else []
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    for each in found:
+        with suppress(psutil.Error):
+            each.kill()
+    return True
+
+
+def couriers_of(pid: int) -> list[psutil.Process]:
+    """Find who asks the provider for this daemon."""
+    with suppress(psutil.Error):
+        return [child for child in psutil.Process(pid).children() if courier.__name__ in child.cmdline()]
+    return []
+
+
+def daemon_of(place: Place) -> int | None:
+    """Tell the pid of the daemon that holds this place, which a process of ours started."""
+    found = locks.holder(place.folder / "state" / locks.STATE)
+    return found.pid if found is not None and found.pid else None
+
+
+def wait_for_daemon(place: Place) -> bool:
+    """Wait for one of the crowd to have started one."""
+    deadline = time.monotonic() + DEADLINE_S
+    while daemon_of(place) is None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def good_in_the_end(place: Place, idp: Provider) -> bool:
+    """Whether the sign-in still gives tokens that the provider takes."""
+    idp.told(delay_ms=0)
+    if not place.is_serving():
+        start(place)
+    status, body = place.call("POST", "/v1/refresh", {"credential": "work"})
+    asked = place.ask("work")
+    return status == 200 and json.loads(body)["state"] == "fresh" and idp.accepts(asked.stdout.strip())
+
+
+def end(place: Place) -> None:
+    """Leave no daemon behind."""
+    pid = daemon_of(place)
+    if pid is not None:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: daemon_of(place) is None, "the daemon is gone")
+
+
+class Crowd:
+    """The processes, and what they say."""
+
+    def __init__(self, processes: list[subprocess.Popen[str]]) -> None:
+        self.processes = processes
+        self.lost = threading.Event()
+        for process in processes:
+            threading.Thread(target=self._listen, args=(process,), daemon=True).start()
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("lost"):
+                if not self.lost.is_set():
+                    print(line.strip(), file=sys.stderr)
+                self.lost.set()
+
+
+@contextmanager
+def workers(place: Place, number: int) -> Iterator[Crowd]:
+    """Run so many processes until the block ends."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.rotation_worker", str(place.folder), str(each)],
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for each in range(number)
+    ]
+    try:
+        yield Crowd(started)
+    finally:
+        for process in started:
+            terminate(process)
+
+
+def main() -> int:
+    """Print what came of it; exit 1 where the sign-in was lost, or a token used twice, though only daemons were killed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.rotation")
+    parser.add_argument("rotations", nargs="?", type=int, default=1000)
+    parser.add_argument("processes", nargs="?", type=int, default=20)
+    parser.add_argument("--couriers", action="store_true", help="kill whatever asks the provider too")
+    asked = parser.parse_args()
+    told = run(asked.rotations, asked.processes, couriers=asked.couriers)
+    print(told)
+    return int(not asked.couriers and (told.lost > 0 or told.reuses > 0))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
