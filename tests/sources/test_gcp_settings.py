@@ -84,6 +84,7 @@ def test_everything_that_can_be_said_is_read() -> None:
     ("settings", "words"),
     [
         ({"delegates": ("a@b",)}, "delegates belongs to impersonate"),
+        ({"ca_cert": "ca.pem"}, "ca_cert must be an absolute path"),
         ({"impersonate": "not an e-mail"}, "impersonate: expected the e-mail"),
         ({"impersonate": "a@b/../c"}, "impersonate: expected the e-mail"),
         ({"impersonate": "a@b", "delegates": ("c",)}, "delegates: expected the e-mail"),

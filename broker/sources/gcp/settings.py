@@ -14,6 +14,7 @@ from broker.sources import answer
 from broker.sources.gcp.places import DEFAULT_UNIVERSE, Apis
 from broker.sources.interface import Wish
 from broker.sources.references import Reference
+from broker.sources.web.server import absolute
 
 CLOUD_PLATFORM: Final = "https://www.googleapis.com/auth/cloud-platform"
 """The scope that stands for whatever the account may do in Google Cloud."""
@@ -78,6 +79,7 @@ class GcpSourceSettings:
     timeout: Duration = _TIMEOUT
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "ca_cert", absolute("ca_cert", self.ca_cert))
         if self.credentials is not None and self.sign_in is not None:
             raise ValueError("credentials and sign_in exclude each other")
         if self.delegates and self.impersonate is None:
