@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, TypeVar
 
-from broker.clock import SystemClock
+from broker.clock import Now, SystemClock
 from broker.errors import FetchError, PermanentFetchError
 from broker.secret import Secret
 from broker.sources import references
@@ -18,7 +18,7 @@ from broker.sources.aws.identities import Found, Given, checked
 from broker.sources.aws.mfa import MfaCode
 from broker.sources.aws.refusals import KeysRefused
 from broker.sources.aws.sdk import CALL_S, Library, Sdk
-from broker.sources.aws.session import Identity, Session
+from broker.sources.aws.session import Identity, Kept, Session
 from broker.sources.aws.settings import AwsSourceSettings, Role
 from broker.sources.aws.skew import Skew
 from broker.sources.aws.sso_identity import Sso
@@ -27,14 +27,8 @@ from broker.sources.interface import Context
 
 T = TypeVar("T")
 
-_SHARED: Final = 1 / 4
-"""Share of a session's life for which it is given to all who ask; the engine replaces none before that either."""
-_LASTING_S: Final = 60.0
-"""The same for keys without an end."""
 _REMEMBER_S: Final = 10.0
 """A failure is told to all who ask within this: twenty credentials of one role are no twenty refused calls."""
-_USABLE_S: Final = 60.0
-"""A session is good for a call while it lives so long yet."""
 _RENEW_TOKEN_S: Final = 15 * 60.0
 
 
@@ -51,10 +45,10 @@ class Chain:
         token = settings.web_identity_token
         self._web_token = references.bind(token, context) if token is not None else None
         self._thread = Blocking("aws")
-        self._made: Session | None = None
-        self._made_at = 0.0
+        self._kept: Kept | None = None
         self._user: Session | None = None
         self._making: asyncio.Task[Session] | None = None
+        self._void: asyncio.Task[Session] | None = None
         self._failure: tuple[float, FetchError] | None = None
         self._stale = False
         self.inputs = 0
@@ -74,11 +68,11 @@ class Chain:
 
         Whoever comes meanwhile waits for the same. Raises `TransientFetchError`, `PermanentFetchError`, `LoginRequired`.
         """
-        return await self._session(refused, self._is_young)
+        return await self._session(refused, Kept.is_young)
 
     async def usable(self, refused: Session | None = None) -> Session:
         """Return a session to make a call with. Raises as `fresh` does."""
-        return await self._session(refused, self._lives)
+        return await self._session(refused, Kept.is_usable)
 
     def look(self) -> int:
         """Return the number of what the identity is made of, after a look at it; blocking.
@@ -104,44 +98,40 @@ class Chain:
 
     def forget(self) -> None:
         """Make the next session anew, whatever the last try came to: somebody has signed in or out."""
-        self._made = self._user = self._failure = None
+        self._kept = self._user = self._failure = None
+        self._void = self._making
 
     # --- one for all --------------------------------------------------------------------------------------------
 
-    async def _session(self, refused: Session | None, good: Callable[[Session], bool]) -> Session:
-        made = self._made
-        if made is not None and made is not refused and not self._stale and good(made):
-            return made
+    async def _session(self, refused: Session | None, good: Callable[[Kept, Now], bool]) -> Session:
+        if self._making is not None and self._making is self._void:
+            await asyncio.wait({self._making})
+        kept = self._kept
+        if kept is not None and kept.session is not refused and not self._stale and good(kept, SystemClock().now()):
+            return kept.session
         if self._making is None:
             self._check_failure()
             self._making = asyncio.create_task(self._make(), name="aws session")
             self._making.add_done_callback(self._finished)
         return await asyncio.shield(self._making)  # who leaves takes nobody's session away
 
-    def _is_young(self, session: Session) -> bool:
-        age_s = _now() - self._made_at
-        if session.expires_at is None:
-            return age_s < _LASTING_S
-        return age_s < _SHARED * (session.expires_at - time.time() + age_s)
-
-    def _lives(self, session: Session) -> bool:
-        return self._is_young(session) or (session.expires_at or 0.0) - time.time() > _USABLE_S
-
     def _check_failure(self) -> None:
         if self._failure is None:
             return
         until, error = self._failure
         if _now() < until and not self._stale:
-            raise error
+            raise error.with_traceback(None)
         self._failure = None
 
     def _finished(self, making: asyncio.Task[Session]) -> None:
         self._making = None
         if making.cancelled():
             return
-        error = making.exception()
+        error = making.exception()  # looked at in any case: asyncio writes to the log of one that nobody saw
+        if making is self._void:
+            return
         if error is None:
-            self._made, self._made_at = making.result(), _now()
+            self._kept = Kept(making.result(), SystemClock().now())
         elif isinstance(error, FetchError):
             self._failure = (_now() + _REMEMBER_S, error)
 

@@ -161,6 +161,11 @@ class _Refusal:
                 f"{self._what}: AWS refuses the MFA code ({self.said}); check mfa_serial, and mfa_code's device",
                 retry_after_s=_ANOTHER_CODE_S,
             )
+        if self.operation == "GetSessionToken" and "session credentials" in self.said:
+            return PermanentFetchError(
+                f"{self._what}: only a user's own keys can have that, and these are a session's; remove"
+                " get_session_token and mfa_serial"
+            )
         known = Unauthorized.of(self.said)
         caller = known.caller if known is not None else self.call.caller()
         action = known.action if known is not None else f"{self.operation}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -18,6 +18,7 @@ from broker.sources.aws.mfa import MfaCode
 from broker.sources.aws.sdk import Library
 from broker.sources.aws.session import Session
 from broker.sources.aws.settings import AwsSourceSettings
+from broker.sources.aws.sts import facts
 from broker.sources.blocking import Blocking
 from broker.sources.command import CommandFetcher, CommandSettings, CommandSourceSettings
 from broker.sources.inputs import Inputs
@@ -65,8 +66,10 @@ class Found:
         from broker.sources.aws.providers import resolver  # noqa: PLC0415  # late: it loads botocore
 
         library = self._sdk.session()
+        answers: dict[str, Any] = {}
         chain = resolver(
             library,
+            answers,
             client=lambda service, **arguments: self._client(library, service, **arguments),
             run=lambda argv: _wait(_run(argv), loop),
             code=lambda _prompt: _wait(self._code(), loop),
@@ -77,12 +80,12 @@ class Found:
         frozen = credentials.get_frozen_credentials()
         # Nothing public of botocore's says when keys end; its own AWS CLI reads this too.
         end = getattr(credentials, "_expiry_time", None)
-        token = Secret(frozen.token) if frozen.token else None
         return Session(
             frozen.access_key,
             Secret(frozen.secret_key),
-            token,
+            Secret(frozen.token) if frozen.token else None,
             None if end is None else self._sdk.skew.local(end.timestamp()),
+            _whose(frozen.access_key, answers.values()),
         )
 
     def _client(self, library: Library, service: str, **arguments: Any) -> Library:  # noqa: ANN401  # botocore's own
@@ -110,6 +113,14 @@ class Given:
     def changed(self, *, failed: bool) -> bool:  # noqa: ARG002  # other keys are a reason in any case
         """Notice other keys."""
         return any(place.changed() for place in self._places.values())
+
+
+def _whose(key_id: str, answers: Iterable[Any]) -> dict[str, str]:
+    """Find in STS's answers the role that these keys are of."""
+    for answer in answers:
+        if isinstance(answer, dict) and answer.get("Credentials", {}).get("AccessKeyId") == key_id:
+            return facts(str(answer.get("AssumedRoleUser", {}).get("Arn", "")))
+    return {}
 
 
 def _newest(folder: str) -> float:

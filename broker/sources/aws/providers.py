@@ -38,14 +38,15 @@ _SOURCES: Final = ("env", "container-role", "iam-role")
 """What `credential_source` of a profile may name."""
 
 
-def resolver(session: Library, *, client: Callable[..., Library], run: Run, code: Callable[[str], str]) -> Library:
+def resolver(
+    session: Library, cache: dict[str, Any], *, client: Callable[..., Library], run: Run, code: Callable[[str], str]
+) -> Library:
     """Make the chain for this session.
 
-    `client`: creates clients as botocore's `create_client` does; `code`: called for an MFA code.
+    `cache`: gets the answers of STS. `client`: creates clients as botocore's `create_client` does; `code`: called for an MFA code.
     """
-    made = create_credential_resolver(session, region_name=session.get_config_variable("region"))
+    made = create_credential_resolver(session, cache, region_name=session.get_config_variable("region"))
     profile = session.get_config_variable("profile") or "default"
-    cache: dict[str, Any] = {}
     _replace(made, _Container(fetcher=_Guarded()))
     _replace(made, _Process(profile, session, run))
     roles = AssumeRoleProvider(

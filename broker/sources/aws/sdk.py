@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 from typing import Any, Final
 
 from broker.errors import PermanentFetchError
@@ -23,8 +24,8 @@ CALL_S: Final = 30.0
 _CONNECT_S: Final = 4.0
 _READ_S: Final = 10.0
 _ATTEMPTS: Final = 2
-_STS_REGION: Final = "us-east-1"
-"""Where to ask STS when no region is known: what it gives is good everywhere."""
+_STS_REGIONS: Final = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
+"""Where to ask STS when no region is known, by partition: what it gives is good in all of it."""
 
 
 class Sdk:
@@ -61,7 +62,7 @@ class Sdk:
 
     def create(self, session: Library, service: str, region: str | None, **arguments: Any) -> Library:  # noqa: ANN401  # botocore's own
         """Make a client as `create_client` of botocore's does."""
-        region = region or session.get_config_variable("region") or (_STS_REGION if service == "sts" else None)
+        region = region or _region_of(session) or (self._sts_region if service == "sts" else None)
         made = session.create_client(service, region_name=region, endpoint_url=self.settings.endpoint_url, **arguments)
         if is_open(made.meta.endpoint_url):  # the environment or the profile may name it
             raise PermanentFetchError(
@@ -71,15 +72,19 @@ class Sdk:
 
     def region(self, wanted: str | None = None) -> str:
         """Find the region: the credential's, the source's, the profile's. Raises `PermanentFetchError`."""
-        found = wanted or self.settings.region or self.session().get_config_variable("region")
+        found = wanted or self.known_region()
         if not found:
             raise PermanentFetchError("no region is known; set `region` of the source, or of the profile")
-        return str(found)
+        return found
 
     def known_region(self) -> str | None:
         """Find the region, if there is one."""
-        found = self.settings.region or self.session().get_config_variable("region")
-        return None if found is None else str(found)
+        return _region_of(self.session())
+
+    @property
+    def _sts_region(self) -> str:
+        roles = self.settings.roles
+        return _STS_REGIONS.get(roles[0].partition if roles else "aws", _STS_REGIONS["aws"])
 
     def _config(self, **more: Any) -> Library:  # noqa: ANN401  # botocore's own
         from botocore.config import Config  # noqa: PLC0415  # see `session`
@@ -103,6 +108,12 @@ class Sdk:
     def _answered(self, http_response: Library = None, **_event: object) -> None:
         if http_response is not None:
             self.skew.note(http_response.headers.get("date"))
+
+
+def _region_of(session: Library) -> str | None:
+    """Find it where botocore does, and where every other SDK does too."""
+    found = session.get_config_variable("region") or os.environ.get("AWS_REGION")
+    return None if not found else str(found)
 
 
 def _signing(keys: Session) -> dict[str, str | None]:

@@ -23,9 +23,7 @@ from broker.sources.aws.sso import SsoSettings
 from broker.sources.references import Reference
 from broker.sources.web.server import checked_url
 
-ROLE_ARN: Final = re.compile(
-    r"arn:(?P<partition>aws[a-z-]*):iam::(?P<account>[0-9]{12}):role/[\w+=,.@/-]{1,576}", re.ASCII
-)
+ROLE_ARN: Final = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,576}", re.ASCII)
 _REGION: Final = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", re.ASCII)
 _WORD: Final = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 """What a session's name and a source identity may be (STS, AssumeRole)."""
@@ -36,6 +34,7 @@ _LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1", re.ASCII)
 _VERSION_ID: Final = re.compile(r"[\w-]{32,64}", re.ASCII)
 _TAGS_MAX: Final = 50
 _SHORTEST_S: Final = 900
+_LONGEST_CHAINED_S: Final = 3600
 _LONGEST_ROLE_S: Final = 12 * 3600
 _LONGEST_SESSION_S: Final = 36 * 3600
 
@@ -70,6 +69,11 @@ class Role:
         _check_duration(self.duration, _LONGEST_ROLE_S)
         _check_policy(self.policy)
         _check_tags(self.tags, self.transitive_tags)
+
+    @property
+    def partition(self) -> str:
+        """Tell AWS's worlds apart: `aws`, `aws-cn`, `aws-us-gov`."""
+        return self.role_arn.split(":")[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ class AwsSourceSettings:
         if self.role_arn is None:
             self._check_without_role()
         else:
-            self._last_role()
+            self._check_roles()
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -162,6 +166,10 @@ class AwsSourceSettings:
             raise ValueError(
                 "get_session_token and mfa_serial are for a user's keys, not for sso or web_identity_token"
             )
+
+    def _check_roles(self) -> None:
+        if any((role.duration or 0.0) > _LONGEST_CHAINED_S for role in self.roles[1:]):
+            raise ValueError("duration of a role that a role assumes is at most 1h, by STS's rule for chains")
 
     def _check_without_role(self) -> None:
         if self.via:

@@ -17,6 +17,7 @@ from broker.sources.aws.sdk import CALL_S
 from broker.sources.aws.session import Session
 from broker.sources.aws.settings import AwsSettings, AwsSourceSettings
 from broker.sources.aws.sso_identity import Sso
+from broker.sources.aws.sso_profile import SsoOfProfile
 from broker.sources.blocking import Blocking
 from broker.sources.interface import Context, Fetcher
 
@@ -26,6 +27,8 @@ class AwsSource:
 
     def __init__(self, settings: AwsSourceSettings, context: Context) -> None:
         self.chain = Chain(settings, context)
+        by_profile = SsoOfProfile(self.chain.calls, context) if settings.profile is not None else None
+        self._person: Sso | SsoOfProfile | None = self.chain.sso or by_profile
 
     def fetcher(self, settings: AwsSettings, _credential: str) -> Fetcher:
         """Bind what is to be made of the session."""
@@ -35,8 +38,8 @@ class AwsSource:
 
     @property
     def sign_in(self) -> SignIn | None:
-        """By a browser or a device code, where the settings have `sso`."""
-        return sso_identity.WAYS if self.chain.sso is not None else None
+        """By a browser or a device code, where the settings have `sso`, or the profile may."""
+        return sso_identity.WAYS if self._person is not None else None
 
     async def begin_login(self, redirect_uri: str | None) -> Invitation:
         """Ask where the person is to go."""
@@ -54,10 +57,10 @@ class AwsSource:
         return await self._sso.logout()
 
     @property
-    def _sso(self) -> Sso:
-        if self.chain.sso is None:
-            raise PermanentFetchError("nobody signs in here: the source has no `sso`")
-        return self.chain.sso
+    def _sso(self) -> Sso | SsoOfProfile:
+        if self._person is None:
+            raise PermanentFetchError("nobody signs in here: the source has neither `sso` nor a profile")
+        return self._person
 
     def warm(self) -> None:
         """Load botocore, in a thread, before it is needed."""
@@ -66,6 +69,8 @@ class AwsSource:
 
     async def close(self) -> None:
         """Forget every session; AWS takes none back."""
+        if self._person is not None:
+            await self._person.close()
         await self.chain.close()
 
     def _warmed(self) -> None:

@@ -68,6 +68,13 @@ async def test_a_wrong_external_id_is_among_the_reasons(account: Open, aws: Fake
     assert "fake-external-id" not in str(error)
 
 
+async def test_a_session_cannot_have_a_session_token(account: Open, aws: FakeAws) -> None:
+    """Of a role, or of a sign-in by SSO."""
+    message = "Cannot call GetSessionToken with session credentials"
+    aws.failures["GetSessionToken"] = (403, "AccessDenied", message)
+    assert "remove get_session_token and mfa_serial" in str(await failure(account(get_session_token=True).fetcher()))
+
+
 async def test_a_wrong_mfa_code_waits_for_the_next(account: Open, aws: FakeAws) -> None:
     """It may have been used elsewhere."""
     aws.failures["GetSessionToken"] = (

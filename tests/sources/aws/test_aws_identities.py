@@ -89,6 +89,7 @@ async def test_a_profiles_roles_are_assumed_as_the_aws_cli_would(account: Open, 
     issued = await fetcher.fetch()
     assert issued.expires_at == pytest.approx(time.time() + 900, abs=2)
     assert (issued.details["role"], aws.last("AssumeRole")["ExternalId"]) == ("claude", "fake-id")
+    assert aws.calls == {"AssumeRole": 1}, "whose it is stands in the answer"
     fetcher.renounce()  # type: ignore[union-attr]  # a session's
     await fetcher.fetch()
     assert aws.calls["AssumeRole"] == 2

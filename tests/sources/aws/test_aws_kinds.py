@@ -143,13 +143,15 @@ async def test_a_bedrock_key_of_a_users_keys_lives_as_long_as_is_asked(
     assert issued.expires_at == pytest.approx(time.time() + hours * 3600, abs=2)
 
 
-async def test_a_bedrock_key_belongs_to_a_region(account: Open) -> None:
+async def test_a_bedrock_key_belongs_to_a_region(account: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """The credential's own comes first; without any there is none."""
     issued = await account(role_arn=ROLE).fetcher(kind="bedrock-api-key", region="us-west-2").fetch()
     assert b"%2Fus-west-2%2Fbedrock%2F" in base64.b64decode(token_of(issued).removeprefix("bedrock-api-key-"))
     assert issued.details["region"] == "us-west-2"
     error = await failure(account(role_arn=ROLE, region=None).fetcher(kind="bedrock-api-key"))
     assert "set `region` of the source" in str(error)
+    monkeypatch.setenv("AWS_REGION", "us-east-2")
+    await account(role_arn=ROLE, region=None).fetcher(kind="bedrock-api-key").fetch()
 
 
 async def test_a_refused_bedrock_key_is_made_of_another_session(account: Open, aws: FakeAws) -> None:

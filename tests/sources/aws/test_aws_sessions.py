@@ -11,16 +11,26 @@ from typing import Any
 
 import pytest
 
+from broker.clock import Now
 from broker.durations import Duration
 from broker.errors import LoginRequired, TransientFetchError
 from broker.model import Issued, Kind
 from broker.secret import Secret
 from broker.sources import TYPES
+from broker.sources.aws.session import Kept, Session
 from broker.sources.aws.settings import AwsSettings, Role
 from broker.sources.aws.source import SessionFetcher
 from broker.sources.interface import Fetcher
 from broker.sources.references import Reference
-from tests.contracts.source_contract import VALUE, AnySource, Harness, SourceThatFails, SourceThatWaits, failure
+from tests.contracts.source_contract import (
+    VALUE,
+    AnySource,
+    Harness,
+    SourceThatFails,
+    SourceThatWaits,
+    eventually,
+    failure,
+)
 from tests.fakes.aws import KEY_ID, USER, FakeAws
 from tests.sources.aws.conftest import ROLE, SECRET_KEY, Account, Open
 
@@ -238,20 +248,48 @@ async def test_a_refused_session_is_replaced_once_for_all(account: Open, aws: Fa
     assert not {parts(one)["access_key_id"] for one in before} & {parts(one)["access_key_id"] for one in after}
 
 
-async def test_a_session_is_shared_while_it_is_young(
-    account: Open, aws: FakeAws, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """For a quarter of its life; after that who fetches wants a newer one."""
+def at(mono_s: float, set_s: float = 0.0) -> Now:
+    """Say when, in seconds since the session was made; `set_s`: how far the time of day was set meanwhile."""
+    return Now(1_800_000_000.0 + mono_s + set_s, 1000.0 + mono_s)
+
+
+@pytest.mark.parametrize(
+    ("now", "young", "usable"),
+    [
+        (at(0.24 * HOUR_S), True, True),
+        (at(0.26 * HOUR_S), False, True),
+        (at(HOUR_S - 50), False, False),
+        (at(2 * HOUR_S), False, False),
+        (at(60, -5 * HOUR_S), False, False),
+        (at(60, 30), False, False),
+    ],
+)
+def test_a_session_is_shared_while_it_is_young(now: Now, young: bool, usable: bool) -> None:  # noqa: FBT001  # parameters
+    """For a quarter of its life; for calls while it lives; and not when the clock was set: its end is not known then."""
+    session = Session(KEY_ID, Secret(SECRET_KEY), Secret("fake-token"), expires_at=at(HOUR_S).wall)
+    kept = Kept(session, at(0))
+    assert (kept.is_young(now), kept.is_usable(now)) == (young, usable)
+
+
+@pytest.mark.parametrize(("age_s", "young"), [(59, True), (61, False)])
+def test_keys_without_an_end_are_looked_at_again_after_a_minute(age_s: float, young: bool) -> None:  # noqa: FBT001  # a parameter
+    """They may have been deactivated."""
+    kept = Kept(Session(KEY_ID, Secret(SECRET_KEY)), at(0))
+    assert (kept.is_young(at(age_s)), kept.is_usable(at(age_s))) == (young, young)
+
+
+async def test_a_sign_in_makes_what_was_under_way_void(account: Open, aws: FakeAws) -> None:
+    """Who asks afterwards gets a session of the new one, not of the old."""
     made = account(role_arn=ROLE)
-    await made.fetcher().fetch()
-    began, wall = time.time(), time.time
-    made.source.chain._made_at -= 0.24 * HOUR_S
-    monkeypatch.setattr(time, "time", lambda: wall() + 0.24 * HOUR_S)
-    await made.fetcher().fetch()
-    assert aws.calls["AssumeRole"] == 1
-    made.source.chain._made_at -= 0.02 * HOUR_S
-    monkeypatch.setattr(time, "time", lambda: wall() + 0.26 * HOUR_S)
-    assert (await made.fetcher().fetch()).expires_at == pytest.approx(began + 1.26 * HOUR_S, abs=5)
+    aws.gate.clear()
+    before = asyncio.create_task(made.fetcher().fetch())
+    await eventually(lambda: aws.calls["AssumeRole"] == 1)
+    made.source.chain.forget()
+    after = asyncio.create_task(made.fetcher().fetch())
+    await asyncio.sleep(0)
+    aws.gate.set()
+    assert parts(await before) != parts(await after)
+    assert parts(await made.fetcher().fetch()) == parts(await after)
     assert aws.calls["AssumeRole"] == 2
 
 

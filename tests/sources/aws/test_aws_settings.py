@@ -67,6 +67,10 @@ def test_secrets_are_references() -> None:
         ({"role_arn": ROLE, "source_identity": "a/b"}, "source_identity must be"),
         ({"role_arn": ROLE, "duration": "10m"}, "duration must be from 15m to 12h"),
         ({"role_arn": ROLE, "duration": "13h"}, "duration must be from 15m to 12h"),
+        (
+            {"via": [{"role_arn": HUB}], "role_arn": ROLE, "duration": "2h"},
+            "duration of a role that a role assumes is at most 1h",
+        ),
         ({"role_arn": ROLE, "policy": "{"}, "policy must be a JSON object"),
         ({"role_arn": ROLE, "tags": {f"k{n}": "v" for n in range(51)}}, "at most 50"),
         ({"role_arn": ROLE, "transitive_tags": ["team"]}, "transitive_tags: 'team' is not among tags"),
