@@ -484,12 +484,12 @@ async def test_a_lock_that_overtakes_a_sign_in_keeps_nothing_of_it(place: Place,
 # --- by the AWS CLI's own profiles ------------------------------------------------------------------------------
 
 
-async def test_a_profile_with_sso_says_how_the_aws_cli_signs_in(
+async def test_a_profile_with_sso_is_signed_in_to_as_by_the_aws_cli(
     sso: FakeSso, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Botocore finds, and refreshes, what the AWS CLI has; when that has ended, a person runs the AWS CLI."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL_SSO", sso.url)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_SSO_OIDC", sso.url)
+    """Botocore finds, and refreshes, what either has left; when that has ended, both commands are named."""
+    for name in ("SSO", "SSO_OIDC"):
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{name}", sso.url)
     for provider in (SSOProvider, SSOTokenProvider):  # they have looked for the home when they were loaded
         monkeypatch.setattr(provider, "_SSO_TOKEN_CACHE_DIR", str(home / ".aws/sso/cache"))
     (home / ".aws").mkdir()
@@ -497,26 +497,70 @@ async def test_a_profile_with_sso_says_how_the_aws_cli_signs_in(
         f"[sso-session corp]\nsso_start_url = {START_URL}\nsso_region = {REGION}\n"
         f"[profile me]\nsso_session = corp\nsso_account_id = {ACCOUNT}\nsso_role_name = {ROLE}\nregion = us-east-1\n"
     )
-    settings = AwsSourceSettings(profile="me", role_arn=None)
-    source = AwsSource(settings, FakeContext())
-    assert source.sign_in is None
+    source = AwsSource(AwsSourceSettings(profile="me"), FakeContext())
+    monkeypatch.setattr(source.chain, "_identified", _as_it_is)
     made = fetcher(source)
     error = await failure(made)
     assert isinstance(error, LoginRequired)
     assert "run: aws sso login --profile me" in str(error)
-    with pytest.raises(PermanentFetchError, match="the source has no `sso`"):
-        await source.begin_login(None)
     sso.token_s = 600
-    sso.sign_in(home, "corp")
-    assert made.changed()
-    monkeypatch.setattr(source.chain, "_identified", _as_it_is)
+    assert await by_device(source)
+    assert list(written(home)) == [file_of("corp")]
     assert session_token(await made.fetch())
-    assert sso.calls["CreateToken"] == 1
+    assert sso.calls["CreateToken"] == 2
     sso.end()
     source.chain.forget()
-    error = await failure(made)
-    assert isinstance(error, LoginRequired)
-    assert "run: aws sso login --profile me" in str(error)
+    assert isinstance(await failure(made), LoginRequired)
+    sso.sign_in(home, "corp")
+    assert made.changed()
+    assert session_token(await made.fetch())
+    assert await source.logout()
+    assert not written(home)
+    await source.close()
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ("", "it has no SSO settings|there is no AWS profile me"),
+        ("[profile me]\nregion = us-east-1\n", "it has no SSO settings"),
+        ("[profile me]\nsource_profile = you\n[profile you]\nsource_profile = me\n", "it has no SSO settings"),
+        ("[profile me]\nsso_account_id = 1\nsso_start_url = https://x.example\n", "AWS profile me: region must"),
+        ("[profile", "cannot be read as an AWS config file"),
+    ],
+)
+async def test_a_profile_without_sso_says_so(sso: FakeSso, home: Path, config: str, says: str) -> None:
+    """To who wants to sign in to it."""
+    (home / ".aws").mkdir()
+    (home / ".aws/config").write_text(config)
+    source = AwsSource(AwsSourceSettings(profile="me"), FakeContext())
+    for asking in (source.begin_login(None), source.finish_login("x", None), source.logout()):
+        with pytest.raises(PermanentFetchError, match=says):
+            await asking
+    await source.close()
+
+
+async def test_a_profile_of_old_is_found_by_the_start_url(sso: FakeSso, home: Path) -> None:
+    """Also where a role is assumed by it."""
+    (home / ".aws").mkdir()
+    (home / ".aws/config").write_text(
+        f"[profile base]\nsso_start_url = {START_URL}\nsso_region = {REGION}\n"
+        f"sso_account_id = {ACCOUNT}\nsso_role_name = {ROLE}\n"
+        f"[sso-session other]\nsso_start_url = {START_URL}\nsso_region = {REGION}\n"
+        "[profile me]\nrole_arn = arn:aws:iam::111111111111:role/x\nsource_profile = base\n"
+    )
+    source = AwsSource(AwsSourceSettings(profile="me", endpoint_url=sso.url), FakeContext())
+    assert await by_device(source)
+    assert list(written(home)) == [FILE]
+    await source.close()
+
+
+async def test_other_identities_have_no_sign_in() -> None:
+    """They say so."""
+    source = AwsSource(AwsSourceSettings(), FakeContext())
+    assert source.sign_in is None
+    with pytest.raises(PermanentFetchError, match="neither `sso` nor a profile"):
+        await source.begin_login(None)
     await source.close()
 
 
