@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Iterable
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from broker import platform
+from broker.endpoints import faces, loopback, server
 from broker.platform.interface import Peer, TcpPeer
 from tests.endpoints.conftest import Scripted
 from tests.endpoints.faces_world import FacesWorld, aws_session, running
@@ -41,7 +43,7 @@ async def world(tmp_path: Path) -> AsyncIterator[FacesWorld]:
 )
 async def test_browsers_and_proxies_are_refused(world: FacesWorld, headers: dict[str, str | None]) -> None:
     """A page whose name was rebound to this address, any page at all, and a server that fetches for strangers."""
-    answer = await world.get(world.path(), **headers | {"Authorization": world.authorization()})
+    answer = await world.get(world.path(), {"Authorization": world.authorization()} | headers)
     assert answer.status in {400, 403}
     assert b"fake/secret" not in answer.body
     assert world.sources["cloud"].fetches == 0
@@ -105,3 +107,33 @@ async def test_a_bug_is_told_by_its_code_alone(world: FacesWorld, monkeypatch: p
     answer = await world.keys()
     assert (answer.status, answer.json()["code"]) == (500, "internal")
     assert b"fake/secret" not in answer.body
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ({"X": "x" * (server.HEADER_MAX + 1)}, b"", 400),
+        ({"Content-Length": str(loopback.BODY_MAX + 1)}, b"x" * (loopback.BODY_MAX + 1), 405),
+    ],
+    ids=["header", "body"],
+)
+async def test_a_request_beyond_a_limit_is_refused(
+    world: FacesWorld, headers: dict[str, str], body: bytes, status: int
+) -> None:
+    """And the next one answered; a body nobody reads, and at its limit the connection ends."""
+    lines = [f"POST {world.path()} HTTP/1.1", f"Host: {world.address}", *(f"{k}: {v}" for k, v in headers.items())]
+    answer = await world.raw("\r\n".join([*lines, "Connection: close", "", ""]).encode() + body)
+    assert int(answer.split()[1]) == status
+    assert (await world.keys()).status == 200
+
+
+async def test_a_crowd_of_idle_connections_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody on the machine can open them: the oldest idle one is closed, the newest served."""
+    monkeypatch.setattr(faces, "CONNECTIONS_MAX", 16)
+    async with running(FacesWorld(tmp_path, {"cloud": Scripted(aws_session())})) as world:
+        host, _, port = world.address.rpartition(":")
+        crowd = [await asyncio.open_connection(host, int(port)) for _ in range(20)]
+        assert (await world.keys()).status == 200
+        assert await asyncio.wait_for(crowd[0][0].read(), 5) == b""
+        for _, writer in crowd:
+            writer.close()

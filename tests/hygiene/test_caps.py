@@ -60,6 +60,24 @@ CAPS: Final = (
         f"{HERE}::test_a_request_beyond_a_limit_is_refused",
     ),
     Cap(
+        "a request's body at a face on TCP",
+        KIB,
+        "broker.endpoints.loopback:BODY_MAX",
+        "tests/endpoints/test_loopback.py::test_a_request_beyond_a_limit_is_refused",
+    ),
+    Cap(
+        "connections to a face on TCP (number)",
+        256,
+        "broker.endpoints.faces:CONNECTIONS_MAX",
+        "tests/endpoints/test_loopback.py::test_a_crowd_of_idle_connections_keeps_nobody_out",
+    ),
+    Cap(
+        "the note of the faces' ports",
+        4 * KIB,
+        "broker.endpoints.ports:SIZE_MAX",
+        "tests/endpoints/test_faces.py::test_a_broken_note_of_ports_costs_a_new_port",
+    ),
+    Cap(
         "what a browser brings back from a sign-in",
         16 * KIB,
         "broker.cli.redirect:_TARGET_MAX",
