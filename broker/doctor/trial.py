@@ -20,12 +20,14 @@ from broker.errors import BrokerError, SourceFailed, Unreachable
 from broker.model import Issued
 from broker.service.attempt import attempt
 from broker.service.secrets import Lending
-from broker.sources.interface import Secrets, Source
+from broker.sources.interface import Returning, Secrets, Source
 from broker.storage import threads
 
 PARALLEL_MAX: Final = 16
 UNTRIED: Final = "untried"
 """The state of a credential whose turn did not come in time: nothing can be said of it."""
+SPARED: Final = "spared"
+"""That of one which was not tried, as that would use up what the daemon needs."""
 Try = Callable[[], Coroutine[Any, Any, "Tried"]]
 
 _NOT_HELD: Final = frozenset({"empty", "expired"})
@@ -35,7 +37,7 @@ _DEAD: Final = "the source gives a token that has expired already; look at the s
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What came of one credential. `state` is one of the status's, or `UNTRIED`; `problem` says why it is not fresh."""
+    """What came of one credential. `state` is one of the status's, `UNTRIED` or `SPARED`; `problem` says why it is not fresh."""
 
     state: str
     problem: str = ""
@@ -78,10 +80,15 @@ def _seen(entry: Mapping[str, Any]) -> Tried:
 
 async def _directly(settings: Config, secrets: Secrets, within_s: float) -> dict[str, Tried]:
     opened: dict[str, Source] = {}
+    given: list[tuple[Returning, Issued]] = []
 
     async def fetched(name: str) -> Issued | Failure:
         credential = settings.credentials[name]
-        return await attempt(opened[credential.source].fetcher(credential.settings, name), name, ())
+        fetcher = opened[credential.source].fetcher(credential.settings, name)
+        outcome = await attempt(fetcher, name, ())
+        if isinstance(outcome, Issued) and isinstance(fetcher, Returning):
+            given.append((fetcher, outcome))
+        return outcome
 
     async def lent(name: str) -> Issued:
         outcome = await fetched(name)
@@ -91,9 +98,15 @@ async def _directly(settings: Config, secrets: Secrets, within_s: float) -> dict
 
     context = Lending(secrets, lent)
     opened |= {name: source.type.open(source.settings, context) for name, source in settings.sources.items()}
+    spared = {
+        name for name, credential in settings.credentials.items() if settings.sources[credential.source].type.spends
+    }
+    tries = {name: _judging(fetched, name) for name in settings.credentials if name not in spared}
     try:
-        return await _each({name: _judging(fetched, name) for name in settings.credentials}, within_s)
+        return dict.fromkeys(spared, Tried(SPARED)) | await _each(tries, within_s)
     finally:
+        for fetcher, issued in given:
+            fetcher.superseded(issued, 0.0)
         await _close(opened.values())
 
 

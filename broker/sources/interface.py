@@ -219,6 +219,7 @@ class SourceType:
     `Refused` where the config does not allow it.
     `audience`: of the source's settings, the base URLs that its credentials are made for, where these are others than
     the usual ones of the kind: the default of `audience`.
+    `spends`: each fetch uses something up, so that none is made only to see how it goes.
     """
 
     name: str
@@ -231,6 +232,7 @@ class SourceType:
     kind: Callable[[Any], Kind] = _api_key
     derived: Callable[[Any, Wish], Any] = _nothing_else
     audience: Callable[[Any], tuple[str, ...]] = _the_kinds
+    spends: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from broker.config.wording import near
+from broker.doctor import federation
 from broker.doctor.claude import Claude, Helper, Said
 from broker.doctor.finding import Finding, error, fine, warning
 from broker.doctor.scene import Scene
@@ -43,6 +44,7 @@ def check(scene: Scene) -> list[Finding]:
         *_providers(claude),
         *_telemetry(claude),
         *_ttl(scene, claude),
+        *federation.findings(scene, claude),
     ]
     return found or [fine("claude-code", f"{helpers[0].file} names our helper")]
 

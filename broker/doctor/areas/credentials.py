@@ -23,6 +23,11 @@ def check(scene: Scene) -> list[Finding]:
         what = f"{len(untried)} of {len(tried)} could not be tried in time, {untried[0]} first"
         mend = f"mend the others; then: broker refresh {untried[0]}"
         found.append(notice("credentials-untried", what, "nothing is known of these", mend))
+    spared = [name for name, one in tried.items() if one.state == trial.SPARED]
+    if spared:
+        what = f"{', '.join(spared)}: not tried, as no daemon runs"
+        why = "a try uses up an assertion, which the daemon could not use again"
+        found.append(notice("credential-spared", what, why, "broker start; then again: broker doctor"))
     if found or not tried:
         return found
     whole = f"{len(tried)} of {len(tried)} can be had" if len(tried) > 1 else f"{next(iter(tried))} can be had"
@@ -32,7 +37,7 @@ def check(scene: Scene) -> list[Finding]:
 def _judged(name: str, one: Tried) -> Iterator[Finding]:
     what, mend = parted(one.problem or f"its token is {one.state}", f"broker refresh {name}")
     match one.state:
-        case "fresh" | trial.UNTRIED:
+        case "fresh" | trial.UNTRIED | trial.SPARED:
             pass
         case "stale" if not one.warnings:
             yield warning("credential-stale", f"{name}: {what}", "a token is still served, but not for long", mend)

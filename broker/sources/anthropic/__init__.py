@@ -16,7 +16,12 @@ def _open(settings: AnthropicSourceSettings, context: Context) -> AnthropicSourc
 
 
 ANTHROPIC: Final = SourceType(
-    "anthropic", AnthropicSourceSettings, AnthropicSettings, _open, audience=lambda settings: (settings.base_url,)
+    "anthropic",
+    AnthropicSourceSettings,
+    AnthropicSettings,
+    _open,
+    audience=lambda settings: (settings.base_url,),
+    spends=True,  # an assertion, which the daemon could not use again
 )
 
 __all__ = ["ANTHROPIC"]
