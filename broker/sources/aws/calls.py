@@ -27,10 +27,14 @@ class Doing:
 
 
 class Calls:
-    """One source's calls. Every method raises `TransientFetchError`, `PermanentFetchError` or `LoginRequired`."""
+    """One source's calls. Every method raises `TransientFetchError`, `PermanentFetchError` or `LoginRequired`.
 
-    def __init__(self, sdk: Sdk) -> None:
+    `sign_in`: what a person runs to sign in to the source, for messages.
+    """
+
+    def __init__(self, sdk: Sdk, sign_in: str) -> None:
         self.sdk = sdk
+        self._sign_in = sign_in
 
     async def run(
         self,
@@ -54,7 +58,14 @@ class Calls:
 
             sent = (*doing.sent, *(keys.secrets if keys is not None else ()))
             tried = Call(
-                doing.what, self.sdk.settings, self.sdk.skew, doing.role, doing.by_token, sent, lambda: self._who(keys)
+                doing.what,
+                self.sdk.settings,
+                self.sdk.skew,
+                doing.role,
+                doing.by_token,
+                sent,
+                lambda: self._who(keys),
+                self._sign_in,
             )
             raise translated(error, tried) from None
 

@@ -38,7 +38,7 @@ class Chain:
     def __init__(self, settings: AwsSourceSettings, context: Context) -> None:
         self.settings = settings
         self.skew = Skew()
-        self.calls = Calls(Sdk(settings, self.skew))
+        self.calls = Calls(Sdk(settings, self.skew), context.login.command)
         self._mfa = MfaCode(settings.mfa_code, context) if settings.mfa_code is not None else None
         self.sso = Sso(settings.sso, self.calls.sdk, context) if settings.sso is not None else None
         self._identity = self.sso or _identity(settings, context, self.calls, self._mfa)

@@ -59,7 +59,10 @@ _ANOTHER_CODE_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What was tried: `what` names it in messages; `role` where it was to be assumed; `sent` is kept out of messages."""
+    """What was tried: `what` names it in messages; `role` where it was to be assumed; `sent` is kept out of messages.
+
+    `sign_in`: what a person runs to sign in to the source.
+    """
 
     what: str
     settings: AwsSourceSettings
@@ -68,6 +71,7 @@ class Call:
     by_token: bool = False
     sent: tuple[Secret, ...] = ()
     caller: Callable[[], str] = lambda: ""
+    sign_in: str = ""
 
 
 def translated(error: Exception, call: Call) -> FetchError:
@@ -194,7 +198,9 @@ def _ours(error: library.BotoCoreError, call: Call) -> FetchError:
     option = f" --profile {profile}" if profile is not None else ""
     match error:
         case library.SSOError() | library.TokenRetrievalError():
-            return LoginRequired(f"the SSO sign-in of the AWS CLI has ended, or never was; run: aws sso login{option}")
+            ours = f" (or: {call.sign_in})" if profile is not None and call.sign_in else ""
+            line = "the SSO sign-in of the AWS CLI has ended, or never was"
+            return LoginRequired(f"{line}; run: aws sso login{option}{ours}")
         case library.LoginError():
             return LoginRequired(f"the sign-in of the AWS CLI has ended; run: aws login{option}")
         case library.CredentialRetrievalError() | library.MetadataRetrievalError():

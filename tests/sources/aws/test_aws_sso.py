@@ -502,7 +502,7 @@ async def test_a_profile_with_sso_is_signed_in_to_as_by_the_aws_cli(
     made = fetcher(source)
     error = await failure(made)
     assert isinstance(error, LoginRequired)
-    assert "run: aws sso login --profile me" in str(error)
+    assert str(error).endswith("run: aws sso login --profile me (or: broker login corp)")
     sso.token_s = 600
     assert await by_device(source)
     assert list(written(home)) == [file_of("corp")]
