@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import ssl
 import threading
 import time
 from collections import Counter
@@ -122,13 +123,15 @@ def _xml(operation: str, content: str) -> str:
 
 
 @contextmanager
-def fake_aws() -> Iterator[FakeAws]:
+def fake_aws(tls: ssl.SSLContext | None = None) -> Iterator[FakeAws]:
     """Run one on the loopback; it answers from the start."""
     aws = FakeAws()
     aws.gate.set()
     handler = type("Handler", (_Handler,), {"aws": aws})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         aws.address = f"http://127.0.0.1:{server.server_address[1]}"
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield aws

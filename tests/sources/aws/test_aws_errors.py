@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +20,7 @@ from broker.sources.aws.skew import Skew
 from broker.sources.aws.wording import Unauthorized, said
 from broker.sources.references import Reference
 from tests.contracts.source_contract import failure
-from tests.fakes.aws import USER, FakeAws
+from tests.fakes.aws import USER, FakeAws, fake_aws
 from tests.sources.aws.conftest import ROLE, Account, Open
 
 NOT_AUTHORIZED = f"User: {USER} is not authorized to perform: sts:AssumeRole on resource: {ROLE}"
@@ -245,6 +247,38 @@ def test_what_is_wrong_on_this_side_names_the_command_or_setting(
     )
     assert isinstance(worded, kind)
     assert expected in str(worded)
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "its name is not known (DNS)"),
+        (OSError(113, "No route to host"), "cannot be reached (No route to host)"),
+        (ValueError("odd"), "cannot be reached (EndpointConnectionError)"),
+    ],
+)
+def test_an_endpoint_that_is_not_reached_says_why(cause: Exception, expected: str) -> None:
+    """As the system has it, below what two libraries wrap it in."""
+    import botocore.exceptions as library  # noqa: PLC0415  # late, as everywhere
+
+    wrapped = RuntimeError("pool", cause)
+    error = library.EndpointConnectionError(endpoint_url="https://sts.example/?Action=x", error=wrapped)
+    worded = translated(error, Call("assume", AwsSourceSettings(), Skew()))
+    assert isinstance(worded, TransientFetchError)
+    assert f"https://sts.example: {expected}" in str(worded)
+
+
+async def test_tls_that_fails_says_why(aws: FakeAws) -> None:
+    """A server that speaks http, and one whose certificate nobody knows (a proxy that looks into TLS)."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    with fake_aws(tls) as unknown:
+        for address, expected in ((aws.address, "TLS fails"), (unknown.address, "is not to be trusted")):
+            made = Account(aws, endpoint_url=address.replace("http:", "https:"), role_arn=ROLE)
+            error = await failure(made.fetcher())
+            assert isinstance(error, TransientFetchError)
+            assert expected in str(error)
+            await made.source.close()
 
 
 # --- wording --------------------------------------------------------------------------------------------------------

@@ -127,6 +127,18 @@ async def test_a_profiles_command_runs_by_our_rules(
     assert (dot_aws.home / "runs").read_text() == "x"
 
 
+async def test_a_profiles_command_may_print_keys_without_an_end(account: Open, aws: FakeAws, dot_aws: Aws) -> None:
+    """Then nobody knows one."""
+    aws.callers[PROCESS_KEY] = USER
+    body = PRINTS_KEYS.replace(
+        """,
+    "Expiration": "2100-01-01T00:00:00Z\"""",
+        "",
+    )
+    dot_aws.profile("corp", credential_process=str(dot_aws.program("print-keys", body)))
+    assert (await account(profile="corp").fetcher().fetch()).expires_at is None
+
+
 async def test_a_command_below_a_role_is_run_too(account: Open, aws: FakeAws, dot_aws: Aws) -> None:
     """In a `source_profile`."""
     aws.callers[PROCESS_KEY] = USER

@@ -17,8 +17,9 @@ from broker.errors import LoginRequired, TransientFetchError
 from broker.model import Issued, Kind
 from broker.secret import Secret
 from broker.sources import TYPES
+from broker.sources.aws.sdk import Sdk
 from broker.sources.aws.session import Kept, Session
-from broker.sources.aws.settings import AwsSettings, Role
+from broker.sources.aws.settings import AwsSettings, AwsSourceSettings, Role
 from broker.sources.aws.source import SessionFetcher
 from broker.sources.interface import Fetcher
 from broker.sources.references import Reference
@@ -32,6 +33,7 @@ from tests.contracts.source_contract import (
     failure,
 )
 from tests.fakes.aws import KEY_ID, USER, FakeAws
+from tests.fakes.context import FakeContext
 from tests.sources.aws.conftest import ROLE, SECRET_KEY, Account, Open
 
 HUB = "arn:aws:iam::111111111111:role/hub"
@@ -164,6 +166,26 @@ async def test_a_session_token_takes_the_place_of_a_users_keys(account: Open, aw
 
 
 # --- MFA ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("user", ["me", "DOMAIN\\me with blanks", ""])
+async def test_a_session_is_named_after_the_person(
+    account: Open, aws: FakeAws, monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    """As far as STS takes such a name; a container's user may have none."""
+
+    def name() -> str:
+        if not user:
+            raise KeyError
+        return user
+
+    monkeypatch.setattr("getpass.getuser", name)
+    await account(role_arn=ROLE).fetcher().fetch()
+    assert (
+        aws.last("AssumeRole")["RoleSessionName"]
+        == f"broker-{(user or 'user').replace(chr(92), '-').replace(' ', '-')}"
+    )
+
 
 MFA: dict[str, Any] = {"mfa_serial": "arn:aws:iam::111111111111:mfa/me", "mfa_code": Reference(local="code")}
 
@@ -349,11 +371,45 @@ async def test_a_wrong_clock_is_measured_and_told(
 # --- what is loaded -------------------------------------------------------------------------------------------------
 
 
-def test_botocore_is_loaded_by_who_uses_it() -> None:
-    """A daemon without AWS pays nothing for it."""
-    program = "import sys, broker.daemon, broker.sources; print(sorted({'botocore', 'boto3'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
+WITHOUT_AWS = """
+import sys
+from pathlib import Path
+import broker.daemon
+from broker.config.reader import parse
+from broker.sources import TYPES
+config = parse('[credentials.one]\\nsource = "env"\\nname = "X"', Path("/config.toml"), TYPES, {})
+for source in config.sources.values():
+    source.type.open(source.settings, None)
+print(sorted({"botocore", "boto3", "urllib3"} & set(sys.modules)))
+"""
+
+
+def test_a_daemon_that_serves_no_aws_credential_does_not_load_botocore() -> None:
+    """Nobody pays for it but who uses it."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_AWS], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout == "[]\n"
+
+
+async def test_what_takes_long_to_load_is_loaded_when_the_source_is_opened(
+    aws: FakeAws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when the first asks for keys; AWS is not asked for anything yet, and what is wrong waits for who asks."""
+    made: list[str] = []
+    client = Sdk.client
+
+    def noted(sdk: Sdk, service: str, keys: Session | None) -> Any:  # noqa: ANN401  # botocore has no types
+        try:
+            return client(sdk, service, keys)
+        finally:
+            made.append(service)
+
+    monkeypatch.setattr(Sdk, "client", noted)
+    for number, profile in enumerate((None, "nobody"), 1):
+        settings = AwsSourceSettings(profile=profile, endpoint_url=aws.address)
+        source = TYPES["aws"].open(settings, FakeContext())
+        await eventually(lambda count=number: len(made) == count)  # type: ignore[misc]  # a default binds it
+        await source.close()
+    assert not aws.calls
 
 
 def test_only_botocore_is_loaded_and_not_boto3(account: Open) -> None:
