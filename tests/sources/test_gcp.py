@@ -30,6 +30,7 @@ from tests.contracts.source_contract import (
     token_of,
 )
 from tests.fakes.google import ACCOUNT, AUDIENCE, PERSON, TARGET, FakeGoogle, fake_google
+from tests.fakes.vault import fake_vault
 from tests.sources.gcp_place import Place, program
 
 CLOUD = "https://www.googleapis.com/auth/cloud-platform"
@@ -407,6 +408,8 @@ async def test_on_googles_machines_the_metadata_server_is_asked(
     google.answer = lambda _method, path: (404, {}) if path.endswith(("/token", "/identity")) else None
     for settings in ({}, {"kind": "id-token", "target_audience": SERVICE}):
         assert "has this machine a service account?" in str(await failure(place.fetcher(**settings)))
+    google.answer = lambda _method, _path: (503, {})
+    assert "where no metadata server is meant, run: gcloud auth" in str(await failure(place.fetcher()))
     google.answer = lambda _method, path: (503, {}) if "/project/" in path else None
     assert "project_id" not in (await place.fetcher().fetch()).details
 
@@ -428,6 +431,14 @@ def test_a_machine_of_googles_is_found_out_within_a_second(
     if by == "serverless":
         monkeypatch.setenv("K_SERVICE", "fake-service")
     assert adc.metadata_is_there()
+
+
+def test_another_clouds_metadata_server_is_not_googles(no_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the same number, and would be asked for ever."""
+    monkeypatch.setattr(adc, "_PRODUCT", no_files / "product_name")
+    with fake_vault() as other:
+        monkeypatch.setattr(adc, "_ADDRESS", ("127.0.0.1", int(other.address.rpartition(":")[2])))
+        assert not adc.metadata_is_there()
 
 
 async def test_a_variable_that_depends_on_a_folder_is_refused(

@@ -7,8 +7,8 @@ swallows packets.
 
 from __future__ import annotations
 
+import http.client
 import os
-import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -68,12 +68,19 @@ def metadata_is_there() -> bool:
     with suppress(OSError):
         if _PRODUCT.read_text(errors="replace").startswith("Google"):
             return True
+    return _answers()
+
+
+def _answers() -> bool:
+    """Ask by number, as elsewhere the name may take the resolver half a minute to be unknown; other clouds answer too."""
+    connection = http.client.HTTPConnection(*_ADDRESS, timeout=_DETECT_S)
     try:
-        # By its number: elsewhere the name may take the resolver half a minute to be unknown.
-        socket.create_connection(_ADDRESS, _DETECT_S).close()
-    except OSError:
+        connection.request("GET", "/", headers={"Metadata-Flavor": "Google"})
+        return connection.getresponse().getheader("Metadata-Flavor") == "Google"
+    except (OSError, http.client.HTTPException):
         return False
-    return True
+    finally:
+        connection.close()
 
 
 def _gclouds() -> Path:

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from broker.errors import PermanentFetchError
+from broker.errors import PermanentFetchError, TransientFetchError
 from broker.model import Issued
 from broker.sign_in import Invitation, SignIn
 from broker.sources.blocking import Blocking
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _LIMIT_S: Final = 25.0
 """For all calls of one fetch together."""
 GCLOUD_LOGIN: Final = "gcloud auth application-default login"
+_ELSEWHERE: Final = f"where no metadata server is meant, run: {GCLOUD_LOGIN}; or set credentials of the source"
 
 
 class GcpSource:
@@ -107,6 +108,10 @@ class GcpFetcher:
                 return self._asked(identity, request)
             except Refusal as refusal:
                 raise translated(refusal, identity, self._login) from None
+            except TransientFetchError as error:
+                if document is not None:
+                    raise
+                raise TransientFetchError(f"{error}; {_ELSEWHERE}", retry_after_s=error.retry_after_s) from None
 
     def _asked(self, identity: Identity, request: Request) -> Issued:
         from broker.sources.gcp import secretmanager, tokens  # noqa: PLC0415  # as above
