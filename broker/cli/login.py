@@ -125,7 +125,7 @@ def _take_pasted(redirect: Redirect, state: str) -> None:
     """Read what a person pastes, until it is the answer; the end of stdin says that nobody will."""
     # By os.read: a thread that holds Python's own stdin would keep the interpreter from ending.
     waiting = b""
-    while _is_ours(0) and (piece := os.read(0, _LINE_MAX)):
+    while piece := _typed():
         *lines, waiting = (waiting + piece).split(b"\n")
         waiting = waiting[-_LINE_MAX:]
         for line in lines:
@@ -136,12 +136,13 @@ def _take_pasted(redirect: Redirect, state: str) -> None:
                 click.echo("That is not the answer to this sign-in: paste the whole address.", err=True)
 
 
-def _is_ours(descriptor: int) -> bool:
-    """Whether reading there is allowed: a job in the background would be stopped."""
+def _typed() -> bytes:
+    """Read on; nothing at the end, where there is no stdin, and where the terminal is another job's: we would be stopped."""
     try:
-        return not os.isatty(descriptor) or os.tcgetpgrp(descriptor) == os.getpgrp()
+        foreign = os.isatty(0) and os.tcgetpgrp(0) != os.getpgrp()
+        return b"" if foreign else os.read(0, _LINE_MAX)
     except OSError:
-        return False
+        return b""
 
 
 def _has_browser() -> bool:

@@ -72,6 +72,8 @@ class UnderWay:
             left_s = self._ends_at - self._loop.time()
             if left_s <= 0:
                 raise self._too_late()
+            if self._asking is not None and self._asking.done() and not self._outcome.done():
+                self._asking.result()  # raises the bug that ended it
             if self.over:
                 raise NeedsLogin("the sign-in that was under way was given up; begin another: broker login")
             with suppress(TimeoutError):

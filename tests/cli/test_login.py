@@ -171,6 +171,17 @@ def type_in() -> Iterator[Callable[[str], int]]:
         os.close(descriptor)
 
 
+def test_without_stdin_the_page_is_all_that_is_waited_for(daemon: Script, type_: Type) -> None:
+    """A service's, or one that was closed, ends nothing."""
+    kept = os.dup(0)
+    os.close(0)
+    try:
+        assert type_("login corp").code == 0
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+
+
 def test_the_address_that_a_browser_elsewhere_ended_at_can_be_pasted(
     daemon: Script, type_: Type, monkeypatch: pytest.MonkeyPatch, type_in: Callable[[str], int]
 ) -> None:

@@ -256,6 +256,17 @@ async def test_a_refusal_ends_it(answer: Exception, says: str) -> None:
 
 
 @in_virtual_time
+async def test_a_bug_of_a_source_does_not_let_a_person_wait() -> None:
+    """It is told as such at once."""
+    world = Portals()
+    world.broker.start()
+    world.portal.answers = [ValueError("a bug")]
+    with pytest.raises(ValueError, match="a bug"):
+        await world.wait(await world.begin(None))
+    await world.broker.close()
+
+
+@in_virtual_time
 async def test_a_code_that_nobody_confirms_in_time_is_given_up() -> None:
     """It says how long that was, and what was in the way."""
     world = Portals()

@@ -31,6 +31,8 @@ _REDIRECT: Final = "http://127.0.0.1/oauth/callback"
 """What is registered: any port of the loopback is allowed then (RFC 8252, 7.3)."""
 _BY_DEVICE: Final = "urn:ietf:params:oauth:grant-type:device_code"
 _INTERVAL_S: Final = 5.0
+_NUMBER_MAX: Final = 1e14
+"""The year 5138, in the milliseconds since 1970 that the portal counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ class SsoCalls:
             }
         answer = self._signing_in("register", lambda client: client.register_client(**wanted))
         client_id, secret = _text(answer, "clientId"), Secret(_text(answer, "clientSecret"))
-        return Registration(client_id, secret, float(answer.get("clientSecretExpiresAt") or 0.0))
+        return Registration(client_id, secret, _number(answer, "clientSecretExpiresAt"))
 
     def authorize_device(self, client: Registration) -> Device:
         """Ask for a device code."""
@@ -86,9 +88,9 @@ class SsoCalls:
             code=Secret(_text(answer, "deviceCode")),
             user_code=_text(answer, "userCode"),
             url=_text(answer, "verificationUri"),
-            complete_url=answer.get("verificationUriComplete"),
-            expires_in_s=float(answer.get("expiresIn") or 0.0),
-            interval_s=float(answer.get("interval") or _INTERVAL_S),
+            complete_url=_text(answer, "verificationUriComplete") if answer.get("verificationUriComplete") else None,
+            expires_in_s=_number(answer, "expiresIn"),
+            interval_s=_number(answer, "interval") if answer.get("interval") else _INTERVAL_S,
         )
 
     def authorize_url(self, client: Registration, redirect_uri: str, state: str, verifier: Secret) -> str:
@@ -137,7 +139,7 @@ class SsoCalls:
         refresh = answer.get("refreshToken")
         return SsoToken(
             Secret(_text(answer, "accessToken")),
-            began + float(answer.get("expiresIn") or 0.0),
+            began + _number(answer, "expiresIn"),
             Secret(refresh) if isinstance(refresh, str) and flaw(refresh) is None else None,
             client,
         )
@@ -155,7 +157,7 @@ class SsoCalls:
         )
         given = answer.get("roleCredentials") or {}
         keys = [_text(given, name) for name in ("accessKeyId", "secretAccessKey", "sessionToken")]
-        expires_at = self._sdk.skew.local(float(given.get("expiration") or 0.0) / 1000)
+        expires_at = self._sdk.skew.local(_number(given, "expiration") / 1000)
         details = {"account_id": settings.account_id, "role": settings.role_name}
         return Session(keys[0], Secret(keys[1]), Secret(keys[2]), expires_at, details)
 
@@ -188,6 +190,13 @@ class SsoCalls:
             return call()
         except Exception as error:  # noqa: BLE001  # whatever the library raises
             raise translated(error, self._settings, self._sdk, what, self._command) from None
+
+
+def _number(answer: Mapping[str, Any], name: str) -> float:
+    number = answer.get(name)
+    if not isinstance(number, int | float) or not abs(number) < _NUMBER_MAX:
+        raise TransientFetchError(f"the Identity Center's answer has no usable {name}; check `region` of sso")
+    return float(number)
 
 
 def _text(answer: Mapping[str, Any], name: str) -> str:

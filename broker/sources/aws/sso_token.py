@@ -14,6 +14,8 @@ from broker.sources.aws.sso import place
 
 REFRESH_S: Final = 15 * 60.0
 """A token is refreshed when less is left, as botocore does."""
+_LATEST: Final = 1e11
+"""The year 5138: Python's clock ends in 9999."""
 _FORM: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -99,7 +101,7 @@ def _secret(written: Mapping[str, Any], name: str) -> Secret | None:
 
 
 def _written(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).strftime(_FORM)
+    return datetime.fromtimestamp(min(moment, _LATEST), UTC).strftime(_FORM)
 
 
 def _read(text: object) -> float | None:

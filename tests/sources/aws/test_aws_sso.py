@@ -28,7 +28,8 @@ from broker.sources.aws.sso import SsoSettings
 from broker.sources.interface import Fetcher
 from tests.contracts.source_contract import PATIENCE_S, AnySource, Harness, SourceThatWaits, eventually, failure
 from tests.fakes.context import FakeContext
-from tests.fakes.sso import ACCOUNT, REGION, ROLE, START_URL, USER_CODE, FakeSso, fake_sso, file_of, written
+from tests.fakes.json_server import Answer
+from tests.fakes.sso import ACCOUNT, REGION, ROLE, START_URL, USER_CODE, FakeSso, fake_sso, file_of, moment, written
 
 FILE = file_of(START_URL)
 BACK = "http://127.0.0.1:4711/oauth/callback"
@@ -282,6 +283,37 @@ async def test_a_portal_that_refuses_a_new_token_too_needs_a_person(place: Place
     assert isinstance(error, LoginRequired)
     assert str(error).endswith("the sign-in has ended; run: broker login corp")
     assert (place.sso.calls["CreateToken"], place.sso.calls["GetRoleCredentials"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(200, "<html>fake-secret-page</html>"),
+        Answer(200, {}),
+        Answer(200, []),
+        Answer(200, {"accessToken": "fake-token-1", "expiresIn": "soon"}),
+        Answer(200, {"accessToken": "fake-token-1", "expiresIn": 10**30}),
+        Answer(200, {"accessToken": "fake token 1", "expiresIn": 60}),
+        Answer(200, {"accessToken": {"fake-token-1": 1}, "expiresIn": 60}),
+        Answer(404, "<html>fake-secret-page</html>"),
+        Answer(302, "", {"Location": "http://127.0.0.1:1/fake-secret"}),
+    ],
+)
+async def test_an_answer_that_is_none_is_told_as_such(place: Place, answer: Answer) -> None:
+    """A proxy's page, say; nothing of it is shown, and nothing is lost."""
+    source = place.source()
+    place.sso.token_s = 600
+    place.sso.sign_in(Path.home())
+    before = written(Path.home())
+    place.sso.expire()
+    (token,) = before.values()
+    token["expiresAt"] = moment(0)
+    (Path.home() / ".aws/sso/cache" / FILE).write_text(json.dumps(token))
+    place.sso.scripted = [answer] * 2
+    error = await failure(fetcher(source))
+    assert "fake" not in str(error)
+    assert not isinstance(error, LoginRequired)
+    assert list(written(Path.home()).values()) == [token]
 
 
 @pytest.mark.parametrize("shared", [True, False])
