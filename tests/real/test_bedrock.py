@@ -1,0 +1,116 @@
+"""What a Bedrock user can rely on who sets Claude Code up by `broker setup claude-code --provider bedrock`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests import setup_claude_code
+from tests.real import mint
+from tests.real.bedrock import REGION, Bedrock, serving
+from tests.real.claude import Answer, Claude, Session
+from tests.real.conftest import Need
+from tests.real.installed import BROKER, Place, running
+from tests.real.process import DEADLINE_S, wait_until
+from tests.real.upstream import ANSWER
+from tests.setup_claude_code import VERSIONS
+
+pytestmark = pytest.mark.real
+
+PONG = Answer(ANSWER, failed=False)
+LIFETIME_S = 8.0
+WAYS = {"export": "keys", "endpoint": "keys", "bearer": "bearer"}
+"""Each way, and the credential that it takes."""
+
+Which = tuple[str, str]
+"""The version of a Claude Code, and its way."""
+
+
+@pytest.fixture
+def bedrock() -> Iterator[Bedrock]:
+    """A Bedrock that takes no signature but those of its own sessions."""
+    with serving() as server:
+        server.lifetime_s = LIFETIME_S
+        yield server
+
+
+@pytest.fixture
+def served(place: Place, bedrock: Bedrock) -> Iterator[Place]:
+    """Run a daemon with a key at rest that has a session and an API key, both from a company's command."""
+    home = place.folder / "credentials"
+    home.mkdir(0o700)
+    (home / "broker-cache-key").write_bytes(b"k" * 32)
+    (home / "broker-cache-key").chmod(0o400)
+    place.configure(config(bedrock))
+    with running(place, env={"CREDENTIALS_DIRECTORY": str(home)}):
+        yield place
+
+
+def config(bedrock: Bedrock) -> str:
+    """Write the config (TOML strings are JSON strings)."""
+    argv = [sys.executable, str(Path(mint.__file__)), f"{bedrock.url}/mint"]
+    common = f'source = "command"\nmin_validity = "1s"\nrefresh_interval_min = "1s"\naudience = ["{bedrock.url}"]\n'
+    return f"""
+[endpoints.aws]
+listen = "127.0.0.1:0"
+[credentials.keys]
+argv = {json.dumps(argv)}
+{common}
+[credentials.bearer]
+argv = {json.dumps([*argv[:-1], f"{bedrock.url}/mint-key"])}
+{common}
+"""
+
+
+def developer(version: str, via: str, place: Place, need: Need) -> Claude:
+    """Settle a developer whose Claude Code knows nothing of us yet."""
+    binary = setup_claude_code.binary(version)
+    need(binary.exists(), f"Claude Code {version} is missing")
+    made = Claude.settle(binary, place.folder / f"{version}-{via}", settings={}, upstream_url="", env=place.env)
+    return replace(made, env={name: value for name, value in made.env.items() if name != "ANTHROPIC_BASE_URL"})
+
+
+def setup(claude: Claude, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Type `broker setup claude-code ...` in the developer's project."""
+    return subprocess.run(
+        [str(BROKER), "setup", "claude-code", *arguments],
+        env=dict(claude.env),
+        cwd=claude.project,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+
+
+def asked(sessions: Mapping[Which, Session]) -> dict[Which, Answer]:
+    """Prompt all of them at once."""
+    for session in sessions.values():
+        session.say("say pong")
+    return {which: session.answer() for which, session in sessions.items()}
+
+
+def test_a_session_outlives_its_keys_by_each_of_the_three_ways(served: Place, bedrock: Bedrock, need: Need) -> None:
+    """Prompts go on being signed, by new keys, when those of the first have expired; the undo takes all back."""
+    claudes = {(version, via): developer(version, via, served, need) for version in VERSIONS for via in WAYS}
+    for (_, via), claude in claudes.items():
+        bedrock_ = ("--provider", "bedrock", "--region", REGION, "--base-url", bedrock.url)
+        done = setup(claude, "--credential", WAYS[via], "--via", via, *bedrock_, "--yes")
+        assert (done.returncode, done.stderr) == (0, ""), via
+    with ExitStack() as stack:
+        sessions = {which: stack.enter_context(claude.session()) for which, claude in claudes.items()}
+        assert asked(sessions) == dict.fromkeys(claudes, PONG)
+        wait_until(bedrock.is_over, "the keys of these prompts have expired")
+        assert asked(sessions) == dict.fromkeys(claudes, PONG)
+    assert {request.by for request in bedrock.seen if not request.problem} == {"sigv4", "bearer"}
+    for claude in claudes.values():
+        assert setup(claude, "--undo").returncode == 0
+        assert json.loads((Path(claude.env["HOME"]) / ".claude" / "settings.json").read_text()) == {}
