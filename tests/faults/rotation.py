@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +35,11 @@ from tests.real.process import DEADLINE_S, terminate, wait_until
 from tests.real.provider import Provider, provider
 
 LATE_MS: Final = 400
-KILL_WITHIN_S: Final = 2.5
-"""Of the daemon's start: some die before they serve, most in the middle of a refresh."""
+ROTATIONS_A_LIFE: Final = 4
+"""A daemon is killed after fewer than that."""
+LAST_MOMENT_S: Final = 1.0
+"""And then within that: some die before they serve, most in the middle of a refresh."""
+PATIENCE_S: Final = 10.0
 TOOK_IN: Final = "took in a refresh that was under way"
 _ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -72,7 +75,7 @@ def run(rotations: int, processes: int, *, couriers: bool = False, seed: int = 7
         idp.told(delay_ms=LATE_MS)
         crowd = stack.enter_context(workers(place, processes))
         while idp.told()["rotations"] < rotations:
-            if not killed(place, chance, couriers=couriers):
+            if not killed(place, idp, chance, couriers=couriers):
                 continue
             told.kills += 1
             if crowd.lost.is_set():
@@ -141,11 +144,13 @@ def again(place: Place, idp: Provider) -> None:
     idp.told(delay_ms=LATE_MS)
 
 
-def killed(place: Place, chance: random.Random, *, couriers: bool) -> bool:
+def killed(place: Place, idp: Provider, chance: random.Random, *, couriers: bool) -> bool:
     """Kill the daemon at a random moment of its life; return whether there was one."""
-    if not wait_for_daemon(place):
+    if not soon(lambda: daemon_of(place) is not None):
         return False
-    threading.Event().wait(chance.uniform(0, KILL_WITHIN_S))
+    enough = idp.told()["rotations"] + chance.randrange(ROTATIONS_A_LIFE)
+    soon(lambda: idp.told()["rotations"] >= enough)
+    threading.Event().wait(chance.uniform(0, LAST_MOMENT_S))
     pid = daemon_of(place)
     if pid is None:
         return False
@@ -171,10 +176,10 @@ def daemon_of(place: Place) -> int | None:
     return found.pid if found is not None and found.pid else None
 
 
-def wait_for_daemon(place: Place) -> bool:
-    """Wait for one of the crowd to have started one."""
-    deadline = time.monotonic() + DEADLINE_S
-    while daemon_of(place) is None:
+def soon(holds: Callable[[], bool]) -> bool:
+    """Wait for it a while; return whether it came."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
@@ -193,11 +198,14 @@ def good_in_the_end(place: Place, idp: Provider) -> bool:
 
 def end(place: Place) -> None:
     """Leave no daemon behind."""
-    pid = daemon_of(place)
-    if pid is not None:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-        wait_until(lambda: daemon_of(place) is None, "the daemon is gone")
+    # One that was being started when the crowd ended may still come.
+    for _ in range(2):
+        pid = daemon_of(place)
+        if pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: daemon_of(place) is None, "the daemon is gone")
+        threading.Event().wait(1.0)
 
 
 class Crowd:
@@ -246,6 +254,7 @@ def main() -> int:
     parser.add_argument("processes", nargs="?", type=int, default=20)
     parser.add_argument("--couriers", action="store_true", help="kill whatever asks the provider too")
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leave nothing behind
     told = run(asked.rotations, asked.processes, couriers=asked.couriers)
     print(told)
     return int(not asked.couriers and (told.lost > 0 or told.reuses > 0))

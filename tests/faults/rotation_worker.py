@@ -19,6 +19,8 @@ from tests.real.installed import BIN, BROKER, Place
 from tests.real.process import coverage_env
 
 NAME = "work"
+PAUSE_S = 0.25
+"""Between two asks of one process, on average."""
 
 
 def main() -> None:
@@ -27,7 +29,7 @@ def main() -> None:
     os.environ.update(place.env)
     client = Client(place.socket)
     daemons: list[subprocess.Popen[bytes]] = []
-    while not select.select([sys.stdin], [], [], chance.uniform(0, 0.1))[0]:
+    while not select.select([sys.stdin], [], [], chance.uniform(0, 2 * PAUSE_S))[0]:
         daemons = [daemon for daemon in daemons if daemon.poll() is None]
         try:
             act(place, client, chance)
@@ -35,7 +37,7 @@ def main() -> None:
             print(f"lost {error}", flush=True)
         except Unreachable:
             # Several find out at the same time: the lock lets one of theirs live.
-            if len(daemons) < 2 and chance.random() < 0.2:
+            if not daemons and chance.random() < 0.05:
                 daemons.append(start(place))
         except BrokerError as error:
             print(f"other {error}", flush=True)
@@ -44,9 +46,9 @@ def main() -> None:
 def act(place: Place, client: Client, chance: random.Random) -> None:
     """Do what any of a person's programs might do."""
     match chance.random():
-        case draw if draw < 0.02:
+        case draw if draw < 0.002:
             start(place).wait()  # refused by the lock, as one runs
-        case draw if draw < 0.05:
+        case draw if draw < 0.03:
             place.ask(NAME)
         case draw if draw < 0.4:
             client.token(NAME, deadline_s=5.0)

@@ -16,7 +16,7 @@ const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 const BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const API = 'https://gateway.example/';
 const life = { access_s: wanted.access_s ?? 3600 };
-const counts = { rotations: 0, reuses: 0, tokens: 0, exchanges: [], delay_ms: 0 };
+const counts = { rotations: 0, reuses: 0, tokens: 0, exchanges: [], delay_ms: 0, late_ms: 0 };
 
 const provider = new Provider(wanted.issuer, {
   clients: wanted.clients,
@@ -115,6 +115,7 @@ async function ours(request, response) {
   for (const [name, value] of searchParams) {
     if (name === 'access_s') life.access_s = Number(value);
     if (name === 'delay_ms') counts.delay_ms = Number(value);
+    if (name === 'late_ms') counts.late_ms = Number(value);
   }
   let body = counts;
   if (pathname === '/test/alive') {
@@ -128,10 +129,10 @@ async function ours(request, response) {
 const callback = provider.callback();
 async function handle(request, response) {
   if (request.url.startsWith('/test')) return ours(request, response);
-  if (request.url === '/token' && counts.delay_ms) {
+  if (request.url === '/token' && (counts.delay_ms || counts.late_ms)) {
     // The answer is late, after the provider has spent what it was shown.
     const { end } = response;
-    response.end = (...rest) => { setTimeout(() => end.apply(response, rest), Math.random() * counts.delay_ms); return response; };
+    response.end = (...rest) => { setTimeout(() => end.apply(response, rest), counts.late_ms + Math.random() * counts.delay_ms); return response; };
   }
   return callback(request, response);
 }

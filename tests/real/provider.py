@@ -53,7 +53,11 @@ def person(client_id: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401  # JS
     } | more
 
 
-CLIENTS: Final = (machine("machine"), machine("posting", token_endpoint_auth_method="client_secret_post"), person("person"))
+CLIENTS: Final = (
+    machine("machine"),
+    machine("posting", token_endpoint_auth_method="client_secret_post"),
+    person("person"),
+)
 
 
 def available() -> bool:
