@@ -26,6 +26,7 @@ SUBJECTS: Final = (
     "vault",
     "vault-paused",
     "aws",
+    "endpoints",
 )
 
 

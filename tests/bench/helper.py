@@ -6,6 +6,7 @@ secret. `/bin/true` is what starting any program costs, `python3 -I -S -c pass` 
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -26,10 +27,21 @@ BASE_PYTHON: Final = str(Path(sys._base_executable).resolve())  # type: ignore[a
 
 _HELPER_SOURCES: Final = Path(__file__).parents[2] / "helper"
 _TOKEN: Final = "fake-token-1"
+_KEYS: Final = {
+    "Version": 1,
+    "AccessKeyId": "FAKEID",
+    "SecretAccessKey": _TOKEN,
+    "SessionToken": "x" * 1000,  # the usual length of a role's
+    "Expiration": "2099-01-01T00:00:00Z",
+}
 _CONFIG: Final = f"""
+default = "work"
 [credentials.work]
 source = "command"
 argv = ["/bin/echo", "{_TOKEN}"]
+[credentials.cloud]
+source = "command"
+argv = ["/bin/echo", {json.dumps(json.dumps(_KEYS))}]
 """
 
 
@@ -41,10 +53,12 @@ def figures() -> list[Figure]:
         )
     with daemon(_CONFIG) as place, git_credential_cache(place.folder) as git:
         native = Command([str(HELPER)], place.env)
+        aws = Command([str(HELPER), "--aws", "cloud"], place.env)
         python = Command([str(python_helper(place.folder / "python"))], place.env)
         _expect_token(native)
         _expect_token(python)
-        return [*_native(native, git), *_python(python)]
+        _expect_token(aws)
+        return [*_native(native, git), *_python(python), _aws(aws, native)]
 
 
 def _native(native: Command, git: Command) -> list[Figure]:
@@ -68,6 +82,12 @@ def _python(python: Command) -> list[Figure]:
     took = warm_seconds(PYTHON_ROUNDS, python=python, nothing=nothing)
     detail = f"{_ms(took['python'])} against {_ms(took['nothing'])}"
     return [Figure("Python helper / python3 -I -S -c pass", took["python"] / took["nothing"], 1.4, detail=detail)]
+
+
+def _aws(aws: Command, native: Command) -> Figure:
+    took = warm_seconds(ROUNDS, aws=aws, native=native)
+    detail = f"{_ms(took['aws'])} against {_ms(took['native'])}"
+    return Figure("native helper --aws / native helper", took["aws"] / took["native"], 1.15, detail=detail)
 
 
 @contextmanager
