@@ -203,6 +203,12 @@ def _ours(error: library.BotoCoreError, call: Call) -> FetchError:
             return LoginRequired(f"{line}; run: aws sso login{option}{ours}")
         case library.LoginError():
             return LoginRequired(f"the sign-in of the AWS CLI has ended; run: aws login{option}")
+        case library.CredentialRetrievalError() if error.kwargs.get("provider") == "container-role":
+            return TransientFetchError(
+                "the container's endpoint that AWS_CONTAINER_CREDENTIALS_FULL_URI (or _RELATIVE_URI) of the daemon's"
+                " environment names gives no keys; start the daemon without it, or give the source a profile:"
+                f" {said(str(error.kwargs.get('error_msg')), call.sent)}"
+            )
         case library.CredentialRetrievalError() | library.MetadataRetrievalError():
             return TransientFetchError(f"{call.what}: {said(str(error), call.sent)}")
     return PermanentFetchError(_mistake(error, call))
@@ -216,6 +222,9 @@ def _mistake(error: library.BotoCoreError, call: Call) -> str:
             return f"there is no AWS profile {named}; mend `profile` of the source, or see: aws configure list-profiles"
         case library.ConfigParseError():
             return f"{error.kwargs.get('path')}: cannot be read as an AWS config file; mend it"
+        case library.PartialCredentialsError():
+            named = f"profile {profile}" if (profile := call.settings.profile) else "the environment"
+            return f"the keys of {named} are incomplete: {error.kwargs.get('cred_var')} is missing; add it"
         case library.NoCredentialsError():
             return f"{call.what}: there are no keys to begin with; set `profile` of the source"
         case library.NoRegionError():

@@ -47,7 +47,7 @@ class Role:
     """One role to assume, and how: the parameters of AssumeRole in STS's API, by their usual names.
 
     `duration` of the session: 1 h where it is not given, and never more than that for a role that is assumed by
-    another role (STS's rule for chains). `policy`: JSON text that narrows what the role may; `policy_arns` likewise.
+    another role (STS's rule for chains). Below half an hour SDKs ask at each signing: they want 15 min left. `policy`: JSON text that narrows what the role may; `policy_arns` likewise.
     """
 
     role_arn: str

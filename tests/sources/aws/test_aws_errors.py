@@ -225,6 +225,7 @@ def _every(library: Any, facts: dict[str, str]) -> list[Exception]:  # noqa: ANN
         ("ReadTimeoutError", TransientFetchError, "no answer in time"),
         ("ProxyConnectionError", TransientFetchError, "the proxy of the environment"),
         ("CredentialRetrievalError", TransientFetchError, "no role"),
+        ("PartialCredentialsError", PermanentFetchError, "keys of profile corp are incomplete: aws_secret is missing"),
     ],
 )
 def test_what_is_wrong_on_this_side_names_the_command_or_setting(
@@ -234,6 +235,7 @@ def test_what_is_wrong_on_this_side_names_the_command_or_setting(
     import botocore.exceptions as library  # noqa: PLC0415  # by name
 
     facts = {
+        "cred_var": "aws_secret",
         "error_msg": "no role",
         "path": "/x",
         "profile": "corp",

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from botocore.utils import ContainerMetadataFetcher
 
-from broker.errors import LoginRequired, PermanentFetchError
+from broker.errors import LoginRequired, PermanentFetchError, TransientFetchError
 from broker.secret import Secret
 from broker.sources.aws import ourselves
 from broker.sources.references import Reference
@@ -257,6 +258,15 @@ def container(keys: dict[str, str]) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/keys"
         server.shutdown()
+
+
+async def test_a_containers_endpoint_that_is_gone_is_named(account: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as that of an earlier daemon, left over in the shell that started this one."""
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://127.0.0.1:1/v1/aws/work")
+    monkeypatch.setattr(ContainerMetadataFetcher, "SLEEP_TIME", 0)
+    error = await failure(account(found=True).fetcher())
+    assert isinstance(error, TransientFetchError)
+    assert "AWS_CONTAINER_CREDENTIALS_FULL_URI (or _RELATIVE_URI) of the daemon's environment" in str(error)
 
 
 async def test_nothing_found_says_what_to_set(account: Open) -> None:
