@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests import setup_claude_code
 from tests.real import mint
 from tests.real.bedrock import REGION, Bedrock, serving
-from tests.real.claude import Answer, Claude, Session
 from tests.real.conftest import Need
-from tests.real.installed import BROKER, Place, running
-from tests.real.process import DEADLINE_S, wait_until
-from tests.real.upstream import ANSWER
+from tests.real.installed import Place, running
+from tests.real.newcomer import PONG, asked, newcomer, setup
+from tests.real.process import wait_until
 from tests.setup_claude_code import VERSIONS
 
 pytestmark = pytest.mark.real
 
-PONG = Answer(ANSWER, failed=False)
 LIFETIME_S = 8.0
 WAYS = {"export": "keys", "endpoint": "keys", "bearer": "bearer"}
 """Each way, and the credential that it takes."""
-
-Which = tuple[str, str]
-"""The version of a Claude Code, and its way."""
 
 
 @pytest.fixture
@@ -69,38 +62,9 @@ argv = {json.dumps([*argv[:-1], f"{bedrock.url}/mint-key"])}
 """
 
 
-def developer(version: str, via: str, place: Place, need: Need) -> Claude:
-    """Settle a developer whose Claude Code knows nothing of us yet."""
-    binary = setup_claude_code.binary(version)
-    need(binary.exists(), f"Claude Code {version} is missing")
-    made = Claude.settle(binary, place.folder / f"{version}-{via}", settings={}, upstream_url="", env=place.env)
-    return replace(made, env={name: value for name, value in made.env.items() if name != "ANTHROPIC_BASE_URL"})
-
-
-def setup(claude: Claude, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Type `broker setup claude-code ...` in the developer's project."""
-    return subprocess.run(
-        [str(BROKER), "setup", "claude-code", *arguments],
-        env=dict(claude.env),
-        cwd=claude.project,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
-
-
-def asked(sessions: Mapping[Which, Session]) -> dict[Which, Answer]:
-    """Prompt all of them at once."""
-    for session in sessions.values():
-        session.say("say pong")
-    return {which: session.answer() for which, session in sessions.items()}
-
-
 def test_a_session_outlives_its_keys_by_each_of_the_three_ways(served: Place, bedrock: Bedrock, need: Need) -> None:
     """Prompts go on being signed, by new keys, when those of the first have expired; the undo takes all back."""
-    claudes = {(version, via): developer(version, via, served, need) for version in VERSIONS for via in WAYS}
+    claudes = {which: newcomer(which, served, need) for which in itertools.product(VERSIONS, WAYS)}
     for (_, via), claude in claudes.items():
         bedrock_ = ("--provider", "bedrock", "--region", REGION, "--base-url", bedrock.url)
         done = setup(claude, "--credential", WAYS[via], "--via", via, *bedrock_, "--yes")
