@@ -17,7 +17,7 @@ from broker.sources.references import Reference
 from tests.contracts.source_contract import failure, token_of
 from tests.fakes.context import FakeContext, FakeLogin
 from tests.fakes.google import CLIENT_ID, CLIENT_SECRET, PERSON, TARGET, FakeGoogle, fake_google, problem
-from tests.sources.gcp_place import Place
+from tests.sources.gcp.place import Place
 
 PAGE = "http://127.0.0.1:8250/"
 STORAGE = "https://www.googleapis.com/auth/devstorage.read_only"

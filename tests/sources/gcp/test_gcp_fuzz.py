@@ -13,7 +13,7 @@ import pytest
 from broker.errors import FetchError
 from tests.contracts.source_contract import failure
 from tests.fakes.google import TARGET, FakeGoogle, fake_google
-from tests.sources.gcp_place import Place
+from tests.sources.gcp.place import Place
 
 pytestmark = pytest.mark.slow
 

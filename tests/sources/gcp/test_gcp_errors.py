@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,26 +12,11 @@ from broker.durations import Duration
 from broker.errors import LoginRequired, PermanentFetchError, TransientFetchError
 from broker.sources.gcp.places import Apis
 from tests.contracts.source_contract import failure, token_of
-from tests.fakes.google import ACCOUNT, PERSON, TARGET, FakeGoogle, Reply, fake_google, problem
-from tests.sources.gcp_place import Place
+from tests.fakes.google import ACCOUNT, PERSON, TARGET, FakeGoogle, Reply, problem
+from tests.sources.gcp.place import Place
 
 GENERATE = f"/v1/projects/-/serviceAccounts/{TARGET}:generateAccessToken"
 AGAIN = "run: gcloud auth application-default login"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[FakeGoogle]:
-    """Run one Google for all."""
-    with fake_google() as google:
-        yield google
-
-
-@pytest.fixture
-def google(server: FakeGoogle) -> FakeGoogle:
-    """Give it as new."""
-    server.__dict__.update(FakeGoogle(address=server.address, gate=server.gate).__dict__)
-    server.gate.set()
-    return server
 
 
 def refused(error: str, description: str | None = None, **more: str) -> Reply:
