@@ -19,6 +19,13 @@ from tests.real.process import terminate, wait_until
 from tests.setup_tools import program
 
 _AUTH: Final = Path(__file__).with_name("litellm_auth.py")
+_CONFIG: Final = {
+    "general_settings": {"master_key": MASTER_KEY, "custom_auth": "litellm_auth.check"},
+    # Of its three forms that of Bedrock alone wants to know its models.
+    "model_list": [{"model_name": "us.anthropic.*", "litellm_params": {"model": "bedrock/us.anthropic.*"}}],
+}
+_BOOT_S: Final = 180.0
+"""It loads some hundred megabytes: 8 s on an idle machine, and a minute on a busy one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,7 @@ def litellm(folder: Path, env: Mapping[str, str]) -> Iterator[LiteLLM]:
     port = free_port()
     shutil.copy(_AUTH, folder)
     config = folder / "litellm.yaml"  # JSON is YAML
-    config.write_text(json.dumps({"general_settings": {"master_key": MASTER_KEY, "custom_auth": "litellm_auth.check"}}))
+    config.write_text(json.dumps(_CONFIG))
     with fake_litellm() as keys, (folder / "litellm.log").open("w") as log:
         own = {
             "HOME": str(folder),
@@ -60,7 +67,7 @@ def litellm(folder: Path, env: Mapping[str, str]) -> Iterator[LiteLLM]:
         )
         made = LiteLLM(f"http://127.0.0.1:{port}", keys, process)
         try:
-            wait_until(lambda: _is_up(made), "LiteLLM serves")
+            wait_until(lambda: _is_up(made), "LiteLLM serves", deadline_s=_BOOT_S)
             yield made
         finally:
             terminate(process)

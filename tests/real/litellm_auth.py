@@ -18,9 +18,9 @@ from litellm.proxy._types import (  # type: ignore[import-not-found]  # another 
 )
 
 
-async def check(_request: object, api_key: str) -> Any:  # noqa: ANN401  # of LiteLLM's
+async def check(_request: object, api_key: str | None) -> Any:  # noqa: ANN401  # of LiteLLM's
     """Let a key pass as long as the store knows it; refuse the others as LiteLLM refuses an expired one."""
-    if not await to_thread(_is_good, api_key):
+    if not api_key or not await to_thread(_is_good, api_key):
         raise ProxyException("Authentication Error - Expired Key.", ProxyErrorTypes.expired_key, "key", 401)
     return UserAPIKeyAuth(api_key=api_key)
 
