@@ -32,6 +32,10 @@ _MFA_SERIAL: Final = re.compile(r"[\w+=/:,.@-]{9,256}", re.ASCII)
 _KEY_ID: Final = re.compile(r"\w{16,128}", re.ASCII)
 _LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1", re.ASCII)
 _VERSION_ID: Final = re.compile(r"[\w-]{32,64}", re.ASCII)
+_PROFILE: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,100}")
+_SECRET_ID: Final = re.compile(r"[\w/+=.@:!-]{1,2048}", re.ASCII)
+_PARAMETER: Final = re.compile(r"[\w./:-]{1,2048}", re.ASCII)
+_STAGE: Final = re.compile(r"[\w+=.@/-]{1,256}", re.ASCII)
 _TAGS_MAX: Final = 50
 _SHORTEST_S: Final = 900
 _LONGEST_CHAINED_S: Final = 3600
@@ -112,6 +116,7 @@ class AwsSourceSettings:
     def __post_init__(self) -> None:
         self._check_identity()
         self._check_mfa()
+        _check(self.profile, _PROFILE, "profile must be a name of ~/.aws/config, in at most 100 characters")
         _check(self.region, _REGION, "region must be such as us-east-1")
         if self.endpoint_url is not None:
             checked = checked_url("endpoint_url", self.endpoint_url, "https://sts.example", allow_http=True)
@@ -204,6 +209,9 @@ class AwsSettings:
     def __post_init__(self) -> None:
         _check(self.region, _REGION, "region must be such as us-east-1")
         self._check_belongings()
+        _check(self.secret_id, _SECRET_ID, "secret_id must be a name, or an ARN")
+        _check(self.parameter, _PARAMETER, "parameter must be a name such as /team/key, or an ARN")
+        _check(self.version_stage, _STAGE, "version_stage must be such as AWSPREVIOUS")
         if self.kind == "secretsmanager" and not self.secret_id:
             raise ValueError('kind = "secretsmanager" needs secret_id: a name or an ARN')
         if self.kind == "ssm" and not self.parameter:

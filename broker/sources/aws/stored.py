@@ -14,6 +14,7 @@ from broker.sources.aws.settings import AwsSettings
 
 _NAMES_MAX: Final = 20
 _NAME_MAX: Final = 40
+_FACT_MAX: Final = 300
 
 
 def secret(client: Library, settings: AwsSettings) -> tuple[str, dict[str, str]]:
@@ -24,7 +25,7 @@ def secret(client: Library, settings: AwsSettings) -> tuple[str, dict[str, str]]
         "VersionId": settings.version_id,
     }
     found = client.get_secret_value(**{name: value for name, value in wanted.items() if value is not None})
-    details = {"secret": str(found.get("ARN") or settings.secret_id), "version": str(found.get("VersionId"))}
+    details = _facts(secret=found.get("ARN") or settings.secret_id, version=found.get("VersionId"))
     if "SecretString" in found:
         return str(found["SecretString"]), details
     try:
@@ -37,7 +38,7 @@ def parameter(client: Library, settings: AwsSettings) -> tuple[str, dict[str, st
     """Read a parameter, decrypted: its text, and facts that may be shown. Raises what botocore raises."""
     name = settings.parameter if settings.version is None else f"{settings.parameter}:{settings.version}"
     found = client.get_parameter(Name=name, WithDecryption=True).get("Parameter", {})
-    details = {"parameter": str(found.get("ARN") or settings.parameter), "version": str(found.get("Version"))}
+    details = _facts(parameter=found.get("ARN") or settings.parameter, version=found.get("Version"))
     return str(found.get("Value", "")), details
 
 
@@ -68,6 +69,14 @@ def _token(text: str, field: str | None) -> str:
         problem = f"has no field {field}" if value is None else f"has a field {field}, which is not text"
         raise answer.BadAnswer(f"it {problem}; it has {_names(found)}")
     return value
+
+
+def _facts(**said: object) -> dict[str, str]:
+    """Keep what can be shown: whoever answers may write control characters of a terminal there."""
+    texts = {name: str(value) for name, value in said.items() if value is not None}
+    return {
+        name: text for name, text in texts.items() if len(text) <= _FACT_MAX and text.isascii() and text.isprintable()
+    }
 
 
 def _names(found: Mapping[str, Any]) -> str:

@@ -17,8 +17,8 @@ from broker.sources.aws.skew import Skew
 
 _DEFAULT_ROLE_S: Final = 3600
 _DEFAULT_SESSION_S: Final = 12 * 3600
-_ASSUMED: Final = re.compile(r"arn:[a-z-]+:sts::[0-9]{12}:assumed-role/(?P<role>[^/\s]+)/\S+", re.ASCII)
-_ACCOUNT: Final = re.compile(r"arn:[a-z-]+:(?:sts|iam)::(?P<account>[0-9]{12}):\S+", re.ASCII)
+_ASSUMED: Final = re.compile(r"arn:[a-z-]+:sts::[0-9]{12}:assumed-role/(?P<role>[\w+=,.@-]+)/[\w+=,.@-]+", re.ASCII)
+_ACCOUNT: Final = re.compile(r"arn:[a-z-]+:(?:sts|iam)::(?P<account>[0-9]{12}):[\w+=,.@:/-]{1,600}", re.ASCII)
 _ODD: Final = re.compile(r"[^\w+=,.@-]", re.ASCII)
 
 

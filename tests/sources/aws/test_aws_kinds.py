@@ -36,7 +36,7 @@ from tests.contracts.source_contract import (
     failure,
     token_of,
 )
-from tests.fakes.aws import FakeAws
+from tests.fakes.aws import KEY_ID, FakeAws
 from tests.sources.aws.conftest import ROLE, Account, Open
 
 NOW = datetime(2026, 11, 22, 4, 30, tzinfo=UTC)
@@ -189,6 +189,15 @@ async def test_a_parameter_is_decrypted_and_its_version_can_be_named(account: Op
     asked = aws.last("GetParameter")
     assert (asked["Name"], asked["WithDecryption"]) == ("/claude:7", True)
     assert issued.details["version"] == "7"
+
+
+async def test_what_cannot_be_shown_is_no_detail(account: Open, aws: FakeAws) -> None:
+    """Details go to terminals, and into the audit trail."""
+    aws.secrets["claude"] = {"SecretString": VALUE, "VersionId": "v\x1b[2J", "ARN": "arn:" + "x" * 400}
+    issued = await account().fetcher(kind="secretsmanager", secret_id="claude").fetch()
+    assert issued.details.keys() == {"account_id", "region"}
+    aws.callers[KEY_ID] = "arn:aws:sts::111111111111:assumed-role/\x1b[2J/me"
+    assert (await account().fetcher().fetch()).details.keys() == {"region"}
 
 
 @pytest.mark.parametrize(
