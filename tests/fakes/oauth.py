@@ -26,7 +26,10 @@ _HANG_MAX_S = 5.0
 
 @dataclass
 class FakeProvider:
-    """`answer`: what a token request gets, `extra` beside the token; `script`: replies that come first, by path."""
+    """`answer`: what a token request gets, `extra` beside the token; `script`: replies that come first, by path.
+
+    `dates`: what it takes the time to be.
+    """
 
     address: str = ""
     answer: dict[str, Any] = field(default_factory=dict)
@@ -34,6 +37,7 @@ class FakeProvider:
     metadata: dict[str, Any] = field(default_factory=dict)
     script: dict[str, Reply] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
+    dates: list[str] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     form: dict[str, str] = field(default_factory=dict)
     forms: list[dict[str, str]] = field(default_factory=list)
@@ -134,6 +138,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     do_GET = do_POST = _handle  # noqa: N815  # http.server's names
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Have another time where one is planted."""
+        return self.provider.dates[-1] if self.provider.dates else super().date_time_string(timestamp)
 
     def log_message(self, *_arguments: object) -> None:
         """Say nothing."""

@@ -62,9 +62,11 @@ class Told:
         )
 
 
-def run(rotations: int, processes: int, *, couriers: bool = False, seed: int = 7) -> Told:
+def run(
+    rotations: int, processes: int, *, couriers: bool = False, late_ms: int = LATE_MS, a_life: int = ROTATIONS_A_LIFE
+) -> Told:
     """Rotate so often, and tell."""
-    told, began, chance = Told(), time.monotonic(), random.Random(seed)
+    told, began, chance = Told(), time.monotonic(), random.Random(7)
     with ExitStack() as stack:
         idp = stack.enter_context(provider())
         place = stack.enter_context(a_place())
@@ -72,10 +74,10 @@ def run(rotations: int, processes: int, *, couriers: bool = False, seed: int = 7
         stack.callback(end, place)
         start(place)
         sign_in(place, idp)
-        idp.told(delay_ms=LATE_MS)
+        idp.told(delay_ms=late_ms)
         crowd = stack.enter_context(workers(place, processes))
         while idp.told()["rotations"] < rotations:
-            if not killed(place, idp, chance, couriers=couriers):
+            if not killed(place, idp, chance.randrange(a_life), chance, couriers=couriers):
                 continue
             told.kills += 1
             if crowd.lost.is_set():
@@ -144,11 +146,11 @@ def again(place: Place, idp: Provider) -> None:
     idp.told(delay_ms=LATE_MS)
 
 
-def killed(place: Place, idp: Provider, chance: random.Random, *, couriers: bool) -> bool:
-    """Kill the daemon at a random moment of its life; return whether there was one."""
+def killed(place: Place, idp: Provider, after: int, chance: random.Random, *, couriers: bool) -> bool:
+    """Kill the daemon at a random moment `after` so many rotations; return whether there was one."""
     if not soon(lambda: daemon_of(place) is not None):
         return False
-    enough = idp.told()["rotations"] + chance.randrange(ROTATIONS_A_LIFE)
+    enough = idp.told()["rotations"] + after
     soon(lambda: idp.told()["rotations"] >= enough)
     threading.Event().wait(chance.uniform(0, LAST_MOMENT_S))
     pid = daemon_of(place)

@@ -11,7 +11,9 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -372,6 +374,20 @@ async def test_a_refresh_token_that_is_good_for_ever_stays(sources: Sources) -> 
     first, second = token_of(await fetcher.fetch()), token_of(await fetcher.fetch())
     assert first != second
     assert place.kept["refresh_token"] == before
+
+
+@pytest.mark.parametrize("name", ["refresh_token_expires_in", "refresh_expires_in"])
+async def test_how_long_a_sign_in_lasts_is_shown_where_the_provider_says(sources: Sources, name: str) -> None:
+    """`broker status` has it, and the doctor warns a day ahead."""
+    place = sources()
+    await place.sign_in()
+    fetcher = place.fetcher(scope="a")
+    assert "sign_in_ends" not in (await fetcher.fetch()).details
+    place.idp.extra[name] = 3600
+    ends = datetime.fromisoformat((await fetcher.fetch()).details["sign_in_ends"])
+    assert 3590 < ends.timestamp() - time.time() <= 3600
+    place.idp.extra[name] = 0  # as Keycloak says never
+    assert "sign_in_ends" not in (await fetcher.fetch()).details
 
 
 async def test_an_ended_sign_in_is_told_and_not_shown_again(sources: Sources) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from broker.sources.oauth.settings import OAuthSettings
 
 _TYPES: Final = frozenset({"bearer", "n_a"})
 """Of tokens that whoever holds them may use; `N_A` is what an exchange gives where it is no access token (RFC 8693)."""
+_REFRESH_SPANS: Final = ("refresh_token_expires_in", "refresh_expires_in")
+"""As GitHub, Microsoft and others call it, and as Keycloak does (0: never)."""
 _SCOPE_MAX: Final = 200
 
 
@@ -30,6 +33,15 @@ class Answer:
         """The refresh token that it brings, if it brings one."""
         text = self.fields.get("refresh_token")
         return Secret(text) if isinstance(text, str) and flaw(text) is None else None
+
+    @property
+    def sign_in_ends_at(self) -> float | None:
+        """When the refresh token dies that it brings, where the provider says (there is no standard for it yet)."""
+        for name in _REFRESH_SPANS:
+            with suppress(expiry.BadTime):
+                if self.refresh_token is not None and self.fields.get(name):
+                    return expiry.span(self.fields[name], self.at)
+        return None
 
     def issued(self, settings: OAuthSettings, where: str, details: Mapping[str, str]) -> Issued:
         """Make the token that `settings` name a credential. Raises `PermanentFetchError`, `TransientFetchError`."""

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Final
+
 from broker.model import Issued
 from broker.sources.oauth.person import want_of
 from broker.sources.oauth.session import Session
 from broker.sources.oauth.settings import OAuthSettings
+
+ENDS: Final = "sign_in_ends"
+"""The detail that says until when the sign-in lasts, where the provider tells."""
 
 
 class SignedInFetcher:
@@ -27,7 +33,9 @@ class SignedInFetcher:
         shared = await self._session.token(self._want, self._serial)
         self._serial = shared.serial
         provider = self._session.provider
-        return shared.answer.issued(self._settings, provider.settings.place, provider.details)
+        ends_at = shared.answer.sign_in_ends_at
+        ends = {} if ends_at is None else {ENDS: datetime.fromtimestamp(ends_at, UTC).isoformat(timespec="seconds")}
+        return shared.answer.issued(self._settings, provider.settings.place, {**provider.details, **ends})
 
     def changed(self) -> bool:
         """Notice another secret of ours."""
