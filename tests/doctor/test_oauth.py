@@ -51,10 +51,10 @@ def test_a_provider_that_answers_is_well(user: Patient, idp: FakeProvider) -> No
     assert not idp.forms
 
 
-def test_no_such_source_is_no_finding(patient: Patient) -> None:
+def test_no_such_source_is_well(patient: Patient) -> None:
     """Most configs have none."""
     patient.checks = {"OAuth": ALL["OAuth"]}
-    assert not patient.examine().findings
+    assert [found.what for _, found in patient.examine().findings] == ["no source of this type"]
 
 
 @pytest.mark.parametrize("where", ['issuer = "{0}"', 'token_url = "{0}/token"\ndevice_url = "{0}/device"'])

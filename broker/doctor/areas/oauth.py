@@ -27,7 +27,7 @@ def check(scene: Scene) -> list[Finding]:
     settings = scene.good_config
     sources = {} if settings is None else {n: s.settings for n, s in settings.sources.items() if s.type is OAUTH}
     if not sources:
-        return []
+        return [fine("oauth", "no source of this type")]
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         probed = dict(zip(sources, threads.map(lambda one: probe(one, _WITHIN_S), sources.values()), strict=True))
     found = [finding for name, one in probed.items() for finding in _judged(name, one)]
