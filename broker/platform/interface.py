@@ -54,8 +54,9 @@ class Platform(Protocol):
     def tcp_peer(self, connection: socket.socket, among: Iterable[int] | None = None) -> TcpPeer:
         """Tell who is at the other end of a TCP connection from this machine, by its exact addresses and ports.
 
-        Holders are looked for among these processes, None: among all of the user's, which takes its time. Raises
-        `OSError` unless the connection stands: of one that is being closed nobody can say whose it was.
+        Holders are looked for among these processes, of whom it may be enough to find one; None: among all of the
+        user's, which takes its time, and all are found. Raises `OSError` unless the connection stands: of one that is
+        being closed nobody can say whose it was.
         """
 
     def process(self, pid: int) -> Process | None:

@@ -78,6 +78,8 @@ class Consumers:
             raise ConnectionResetError from error
 
     def _holds(self, connection: socket.socket, found: TcpPeer) -> bool:
+        """Whether one of these holds it still: all of them were judged, and one that let go of it reads nothing."""
         with suppress(ConnectionError):
-            return self._look(connection, found.pids) == found
+            now = self._look(connection, found.pids)
+            return bool(now.pids) and (now.uid, now.socket) == (found.uid, found.socket)
         return False

@@ -113,3 +113,20 @@ def test_the_same_end_is_known_again_and_another_is_not(ends: Pair) -> None:
     others, another = _pair(socket.AF_INET, "127.0.0.1", "127.0.0.1", socket.AF_INET)
     with others, another:
         assert sys.platform != "linux" or platform.current().tcp_peer(others) != first
+
+
+def test_a_processs_next_connection_is_found_whatever_number_it_has(ends: Pair) -> None:
+    """The number of its last one is a hint, no more: it may be another file's by now, or another connection's."""
+    ours, client = ends
+    system = platform.current()
+    own = [os.getpid()]
+    assert system.tcp_peer(ours, own).pids == (os.getpid(),)
+    for _ in range(3):
+        others, another = _pair(socket.AF_INET, "127.0.0.1", "127.0.0.1", socket.AF_INET)
+        with others, another:
+            assert system.tcp_peer(others, own).pids == (os.getpid(),)
+            assert system.tcp_peer(ours, own).pids == (os.getpid(),)
+    moved = client.dup()
+    client.close()
+    with moved:
+        assert system.tcp_peer(ours, own).pids == (os.getpid(),)
