@@ -27,6 +27,7 @@ SUBJECTS: Final = (
     "vault-paused",
     "aws",
     "endpoints",
+    "litellm",
 )
 
 
