@@ -13,8 +13,9 @@ from functools import cache
 from typing import Final
 
 from broker.model import Process
-from broker.platform import linux_tcp, pages
+from broker.platform import pages
 from broker.platform.interface import Peer, Pinned, TcpPeer
+from broker.platform.linux_tcp import TcpPeers
 
 _UCRED: Final = struct.Struct("iII")  # pid, uid, gid: unix(7), struct ucred
 _PR_SET_DUMPABLE: Final = 4  # prctl(2)
@@ -49,6 +50,9 @@ class _Pinned:
 class Linux:
     """The `Platform` of Linux."""
 
+    def __init__(self) -> None:
+        self._tcp_peers = TcpPeers()
+
     def peer(self, connection: socket.socket) -> Peer:
         """Name the process that connected. Raises `OSError` when the connection is gone."""
         raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
@@ -57,7 +61,7 @@ class Linux:
 
     def tcp_peer(self, connection: socket.socket, among: Iterable[int] | None = None) -> TcpPeer:
         """Tell who is at the other end of a TCP connection. Raises `OSError` unless it stands."""
-        return linux_tcp.peer(connection, among)
+        return self._tcp_peers.peer(connection, among)
 
     def process(self, pid: int) -> Process | None:
         """Describe a running process; None when it is gone or hidden."""

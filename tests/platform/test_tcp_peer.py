@@ -24,6 +24,7 @@ def _pair(family: socket.AddressFamily, listening: str, dialled: str, theirs: so
     with socket.create_server((listening, 0), family=family) as server:
         client = socket.socket(theirs, socket.SOCK_STREAM)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        client.bind(("" if ":" in dialled else dialled, 0))  # a port of its own: another may have it after this one
         client.connect((dialled, server.getsockname()[1]))
         return server.accept()[0], client
 
