@@ -35,6 +35,7 @@ class Seen:
     authorization: str
     model: str
     status: int
+    betas: str = ""
 
 
 @dataclass(slots=True)
@@ -105,12 +106,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer a prompt, if its token is good."""
         body = json.loads(self.rfile.read(int(self.headers.get("content-length", 0))) or b"{}")
-        key = self.headers.get("x-api-key", "")
-        good = self.upstream.mint.accepts(key)
+        key, authorization = self.headers.get("x-api-key", ""), self.headers.get("authorization", "")
+        good = self.upstream.mint.accepts(key or authorization.removeprefix("Bearer "))
         status = HTTPStatus.OK if good else HTTPStatus(self.upstream.refusal)
-        self.upstream.seen.append(
-            Seen(time.time(), self.path, key, self.headers.get("authorization", ""), body.get("model", ""), status)
-        )
+        betas = self.headers.get("anthropic-beta", "")
+        model = body.get("model", "")
+        self.upstream.seen.append(Seen(time.time(), self.path, key, authorization, model, status, betas))
         if not good:
             kind, message = _ERRORS[self.upstream.refusal]
             self._json(status, {"type": "error", "error": {"type": kind, "message": message}})
