@@ -24,7 +24,7 @@ from tests.real import bedrock, litellm, upstream, vertex
 from tests.real.bedrock import Bedrock
 from tests.real.claude import Answer, Claude
 from tests.real.conftest import Need
-from tests.real.installed import BROKER, HELPER, Place, a_place, running
+from tests.real.installed import BROKER, Place, running
 from tests.real.litellm import LiteLLM
 from tests.real.process import DEADLINE_S, wait_until
 from tests.real.tunnel import tunnel
@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 PONG: Final = Answer(ANSWER, failed=False)
 LIFETIME_S: Final = 10
 TTL_S: Final = 2
-LASTING_S: Final = float(os.environ.get("LITELLM_LASTING_S", "15"))
+LASTING_S: Final = float(os.environ.get("LITELLM_LASTING_S", "12"))
 """How long prompts go on; `LITELLM_LASTING_S=60` is the long form."""
 
 EVERY_S: Final = 0.7
@@ -101,16 +101,15 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
 
 
 @pytest.fixture
-def served(company: Company, need: Need) -> Iterator[Place]:
-    """Run a daemon, with a key at rest, whose only credential is a key of the proxy's."""
-    need(HELPER.exists(), f"{HELPER} is missing")
-    with a_place() as place:
-        place.configure(config(company))
-        with running(place, env=environment(place)):
-            yield place
+def place(company: Company, place: Place) -> Place:
+    """A place whose only credential is a key of the proxy's, and what was before is forgotten."""
+    company.keys.made.clear()
+    company.keys.accepted.clear()
+    place.configure(config(company))
+    return place
 
 
-def config(company: Company) -> str:
+def config(company: Company, duration: str = f"{LIFETIME_S}s") -> str:
     """Write the config; keys are made beside the proxy, so the credential has to be told where it is good."""
     return f"""
 [sources.proxy]
@@ -120,7 +119,7 @@ master_key = {{ env = "FAKE_MASTER_KEY" }}
 
 [credentials.work]
 source = "proxy"
-duration = "{LIFETIME_S}s"
+duration = "{duration}"
 key_alias = "laptop"
 min_validity = "3s"
 audience = ["{company.proxy.url}"]
@@ -160,14 +159,15 @@ def set_up(claude: Claude, company: Company, form: str) -> subprocess.CompletedP
     )
 
 
-def test_no_prompt_fails_while_keys_of_seconds_are_replaced(company: Company, served: Place, need: Need) -> None:
+def test_no_prompt_fails_while_keys_of_seconds_are_replaced(company: Company, place: Place, need: Need) -> None:
     """Through each of the proxy's three forms at once; no dead key ever arrives, and none is left over in the end."""
-    claudes = {form: developer(served, form, need) for form in FORMS}
-    for form, claude in claudes.items():
-        done = set_up(claude, company, form)
-        assert (done.returncode, done.stderr) == (0, ""), form
+    claudes = {form: developer(place, form, need) for form in FORMS}
     said = 0
     with ExitStack() as stack:
+        stack.enter_context(running(place, env=environment(place)))
+        for form, claude in claudes.items():
+            done = set_up(claude, company, form)
+            assert (done.returncode, done.stderr) == (0, ""), form
         sessions = {form: stack.enter_context(claude.session()) for form, claude in claudes.items()}
         end = time.monotonic() + LASTING_S
         while time.monotonic() < end:
@@ -177,8 +177,30 @@ def test_no_prompt_fails_while_keys_of_seconds_are_replaced(company: Company, se
             assert {form: session.answer() for form, session in sessions.items()} == dict.fromkeys(FORMS, PONG)
             said += 1
             time.sleep(max(0.0, began + EVERY_S - time.monotonic()))  # the pace of the load
+        wait_until(lambda: len(company.keys.alive) <= 1, "every replaced key is deleted, or dead")
     assert company.keys.refused == []
     assert all(count >= said for count in company.prompts().values()), company.prompts()
     assert LASTING_S / LIFETIME_S <= len(company.keys.made) <= LASTING_S / 2
     assert all(made.wish["key_alias"].startswith("laptop-") for made in company.keys.made)
-    wait_until(lambda: len(company.keys.alive) <= 1, "every replaced key is deleted, or dead")
+
+
+def test_a_restart_fails_no_session_and_leaves_the_one_key_that_it_goes_on_with(
+    company: Company, place: Place, need: Need
+) -> None:
+    """A replaced key is deleted with the daemon; who still has it is refused once, asks, and gets the live one."""
+    place.configure(config(company, "10m"))
+    claude = developer(place, "anthropic", need)
+    with running(place, env=environment(place)) as first:
+        assert set_up(claude, company, "anthropic").returncode == 0
+        with claude.session() as session:
+            assert session.ask("say pong") == PONG
+            assert place.call("POST", "/v1/refresh", {"credential": "work"})[0] == 200
+            old, live = (made.key for made in company.keys.made)
+            assert company.keys.alive == [old, live]
+            first.stop()
+            assert company.keys.alive == [live]
+            with running(place, env=environment(place)):
+                assert session.ask("say pong") == PONG
+                assert place.ask("work").stdout.strip() == live
+    assert len(company.keys.made) == 2
+    assert company.keys.alive == [live]
