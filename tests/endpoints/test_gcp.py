@@ -278,6 +278,20 @@ async def test_more_waiters_than_a_few_are_sent_away(world: World, monkeypatch: 
     await waiter
 
 
+async def test_a_waiter_that_leaves_makes_room(world: World) -> None:
+    """Its place is free at once, though nothing has changed."""
+    host, port = world.address.rsplit(":", 1)
+    _, writer = await asyncio.open_connection(host, int(port))
+    path = f"/computeMetadata/v1/{DEFAULT}email?wait_for_change=true"
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: {world.address}\r\nMetadata-Flavor: Google\r\n\r\n".encode())
+    async with asyncio.timeout(10):
+        while not world.face.waiting:
+            await asyncio.sleep(0.01)
+        writer.close()
+        while world.face.waiting:
+            await asyncio.sleep(0.01)
+
+
 # --- how programs are told ----------------------------------------------------------------------------------------
 
 

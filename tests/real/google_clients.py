@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import shutil
 import subprocess
@@ -65,6 +67,19 @@ def found(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr[-2000:]
     said: dict[str, Any] = json.loads(done.stdout)
     return said
+
+
+def patient(address: str, path: str, tries: int = 5) -> str:
+    """Ask for a token as the libraries do: three seconds a try, and another one where it is not there yet."""
+    for _ in range(tries):
+        connection = http.client.HTTPConnection(address, timeout=3)
+        with contextlib.closing(connection), contextlib.suppress(TimeoutError):
+            connection.request("GET", path, headers={"Metadata-Flavor": "Google"})
+            answer = connection.getresponse()
+            if answer.status == http.HTTPStatus.OK:
+                return str(json.load(answer)["access_token"])
+            assert answer.status == http.HTTPStatus.SERVICE_UNAVAILABLE, answer.read()
+    raise AssertionError(f"no token after {tries} tries")
 
 
 def _run(command: list[str], env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

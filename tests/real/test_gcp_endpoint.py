@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.real
 
 PONG = Answer(ANSWER, failed=False)
 STRANGER = 65534
+CROWD = 100
 CLIENTS: Mapping[str, Callable[..., subprocess.CompletedProcess[str]]] = {
     "python": google_clients.python,
     "node": google_clients.node,
@@ -87,9 +89,12 @@ def site() -> Iterator[Site]:
         place.configure(f"""
 [endpoints.gcp]
 listen = "127.0.0.1:0"
+credential = "vertex"
 [sources.robot]
 type = "gcp"
 credentials = {{ file = "{key}" }}
+[credentials.cold]
+source = "robot"
 [credentials.vertex]
 source = "robot"
 audience = ["{vertex.url}"]
@@ -152,6 +157,16 @@ def test_googles_clients_run_the_executable_of_an_external_account(
     file.write_text(json.dumps(gcp_clients.external_account(command, site.address, {})))
     env = site.place.env | {"GOOGLE_APPLICATION_CREDENTIALS": str(file), gcp_clients.ALLOW: "1"}
     assert site.of_the_account(found(CLIENTS[library](env))["token"])
+
+
+def test_a_hundred_cold_clients_cost_one_token_exchange(site: Site) -> None:
+    """All of them get its token within the clients' usual tries."""
+    path = "/computeMetadata/v1/instance/service-accounts/cold/token"
+    before = site.google.calls["/token"]
+    with ThreadPoolExecutor(CROWD) as pool:
+        tokens = set(pool.map(lambda _: google_clients.patient(site.address, path), range(CROWD)))
+    assert len(tokens) == 1
+    assert site.google.calls["/token"] == before + 1
 
 
 # --- who gets nothing ---------------------------------------------------------------------------------------------
