@@ -8,18 +8,22 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc import jwk, jwt
 
-from broker.errors import FetchError, PermanentFetchError, TransientFetchError
+from broker import config
+from broker.durations import Duration
+from broker.errors import ConfigError, FetchError, PermanentFetchError, TransientFetchError
 from broker.model import Kind
 from broker.secret import Secret
+from broker.sources import TYPES
 from broker.sources.answer import in_one_line
 from broker.sources.interface import Fetcher
 from broker.sources.oauth import OAUTH
@@ -45,7 +49,7 @@ from tests.fakes.oauth import FakeProvider, fake_provider
 SECRET = "fake-client-secret with/odd+chars%"
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-TYPES = "urn:ietf:params:oauth:token-type:"
+URN = "urn:ietf:params:oauth:token-type:"
 STORED = Reference(local="client-secret")
 SUBJECT = Reference(local="subject")
 
@@ -212,7 +216,7 @@ async def test_an_exchange_shows_both_tokens_with_their_types(sources: Sources) 
     """RFC 8693."""
     place = sources(flow="token-exchange", token_audience="gateway")
     place.context.tokens["other"] = Secret("fake-actor-1")
-    place.idp.extra = {"token_type": "N_A", "issued_token_type": f"{TYPES}access_token", "expires_in": 60}
+    place.idp.extra = {"token_type": "N_A", "issued_token_type": f"{URN}access_token", "expires_in": 60}
     fetcher = place.fetcher(
         subject_token=SUBJECT,
         subject_token_type="id_token",
@@ -225,10 +229,10 @@ async def test_an_exchange_shows_both_tokens_with_their_types(sources: Sources) 
         "grant_type": EXCHANGE,
         "audience": "gateway",
         "subject_token": "fake-subject-1",
-        "subject_token_type": f"{TYPES}id_token",
+        "subject_token_type": f"{URN}id_token",
         "actor_token": "fake-actor-1",
         "actor_token_type": "urn:example:actor",
-        "requested_token_type": f"{TYPES}access_token",
+        "requested_token_type": f"{URN}access_token",
     }
 
 
@@ -328,6 +332,7 @@ _JSON = st.recursive(
 _FIELDS = st.sampled_from(["access_token", "id_token", "token_type", "expires_in", "scope", "refresh_token"])
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(_FIELDS, _JSON | st.text()), st.sampled_from(["access_token", "id_token"]))
 def test_whatever_is_answered_gives_a_token_or_an_error_of_ours(fields: dict[str, Any], token: str) -> None:
     """And a token is always one that Claude Code takes, with an end that is ahead."""
@@ -425,6 +430,7 @@ async def test_a_provider_may_say_when_to_come_back(sources: Sources) -> None:
     assert error.retry_after_s == 17
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text())
 def test_any_retry_after_is_a_pause_or_none(text: str) -> None:
     """Whatever stands there."""
@@ -520,6 +526,7 @@ async def test_an_issuer_without_metadata_is_told(sources: Sources, idp: FakePro
     assert "neither at" in str(error)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(_JSON)
 def test_any_metadata_is_taken_or_refused(document: object) -> None:
     """As no metadata of this issuer."""
@@ -531,6 +538,21 @@ def test_any_metadata_is_taken_or_refused(document: object) -> None:
     if isinstance(document, dict):
         found = metadata.read({**document, "issuer": "https://login.example"}, settings)
         assert not found.endpoints
+
+
+async def test_a_certificate_has_endpoints_of_its_own(idp: FakeProvider) -> None:
+    """Where mutual TLS is spoken at another address (RFC 8705, 5)."""
+    from broker.sources.oauth import metadata  # noqa: PLC0415  # as above
+
+    document = {
+        "issuer": "https://login.example",
+        "token_endpoint": "https://login.example/token",
+        "mtls_endpoint_aliases": {"token_endpoint": "https://mtls.login.example/token", "other": 7},
+    }
+    plain = {"flow": "client-credentials", "client_id": "me", "issuer": "https://login.example"}
+    for more, expected in [({}, "login"), ({"client_cert": "/c.pem", "client_key": "/k.pem"}, "mtls.login")]:
+        made = OAuthSourceSettings(**plain, **more)  # type: ignore[arg-type]  # as in the config
+        assert metadata.read(document, made).endpoints["token_url"] == f"https://{expected}.example/token"
 
 
 def test_addresses_of_metadata_keep_the_issuer_s_path() -> None:
@@ -599,6 +621,59 @@ def test_a_plain_address_is_believed_where_somebody_insists() -> None:
     plain = {"token_url": "http://login.example/token?tenant=1"}
     assert OAuthSourceSettings(**{**GOOD, **plain, "allow_http": True}).token_url == plain["token_url"]  # type: ignore[arg-type]  # as in the config
     OAuthSourceSettings(**{**GOOD, "token_url": "http://[::1]:9/token"})  # type: ignore[arg-type]  # as in the config
+
+
+async def test_a_config_as_people_write_it_serves(idp: FakeProvider, tmp_path: Path) -> None:
+    """From its text to the token."""
+    text = f"""
+    [sources.gateway]
+    type = "oauth"
+    flow = "client-credentials"
+    token_url = "{idp.address}/token"
+    client_id = "claude-code"
+    client_secret = {{ local = "gateway" }}
+    token_audience = "https://gateway.example/"
+    timeout = "5s"
+
+    [credentials.work]
+    source = "gateway"
+    scope = "models.read"
+    """
+    read = config.parse(text, tmp_path / "config.toml", TYPES)
+    context = FakeContext()
+    context.secrets.records["gateway"] = Secret(SECRET)
+    source, credential = read.sources["gateway"], read.credentials["work"]
+    opened = source.type.open(source.settings, context)
+    assert token_of(await opened.fetcher(credential.settings, "work").fetch()).startswith("fake-access-")
+    assert idp.basic == ("claude-code", SECRET)
+    assert credential.timing.max_age_s == 300, "a token without an end is not kept for ever"
+    await opened.close()
+
+
+def test_a_secret_in_the_config_itself_is_refused(tmp_path: Path) -> None:
+    """And not quoted."""
+    text = '[sources.gateway]\ntype = "oauth"\nflow = "device"\nissuer = "https://x/"\nclient_id = "me"\n'
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text + 'client_secret = "fake-client-secret"\n', tmp_path / "config.toml", TYPES)
+    assert "client_secret" in str(caught.value)
+    assert "fake-" not in str(caught.value)
+
+
+async def test_a_provider_that_does_not_answer_is_given_up_on(sources: Sources) -> None:
+    """After the source's time-out."""
+    place = sources(timeout=Duration(0.05))
+    place.idp.gate.clear()
+    assert "no answer within 0.05 s" in str(await failure(place.fetcher()))
+
+
+@pytest.mark.parametrize("token", ["fake\ntoken", "fake-t\u00f6ken"])
+async def test_a_subject_that_is_no_token_is_said(sources: Sources, token: str) -> None:
+    """Before it is sent, and without it."""
+    place = sources(flow="jwt-bearer", client_secret=None)
+    place.context.tokens["other"] = Secret(token)
+    error = await failure(place.fetcher(subject_token=Reference(credential="other")))
+    assert "subject_token is no token" in str(error)
+    assert not place.idp.calls
 
 
 def test_serving_something_else_loads_no_oauth_library() -> None:

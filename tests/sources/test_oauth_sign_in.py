@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.errors import (
@@ -224,6 +224,14 @@ async def test_odd_times_of_an_invitation_are_the_usual_ones(sources: Sources) -
     assert (invitation.url, invitation.expires_in_s, invitation.interval_s) == ("https://login.example/", 300.0, 5.0)
 
 
+async def test_an_endpoint_that_the_provider_does_not_have_is_named(sources: Sources) -> None:
+    """With the setting that would give it."""
+    place = sources()
+    del place.idp.metadata["device_authorization_endpoint"]
+    with pytest.raises(PermanentFetchError, match="set device_url, or another flow"):
+        await place.source.begin_login(None)
+
+
 # --- by a page --------------------------------------------------------------------------------------------------
 
 
@@ -330,6 +338,7 @@ async def test_a_kept_token_goes_to_no_other_place(sources: Sources, changed: di
     assert isinstance(await failure(place.fetcher()), LoginRequired)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.text()
     | st.dictionaries(st.sampled_from(["refresh_token", "ended", "flight", "scope"]), st.none() | st.text()).map(
@@ -342,6 +351,7 @@ def test_any_broken_record_is_as_good_as_none(record: str) -> None:
     assert Kept.read(Secret(record), settings) is None
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.from_regex(r"[!-~]{1,50}", fullmatch=True), st.text(), st.none() | st.from_regex(r"[!-~]{1,50}", fullmatch=True)
 )
@@ -531,7 +541,7 @@ async def test_a_refresh_that_never_left_is_made_again(sources: Sources, monkeyp
     place = sources()
     await place.sign_in()
     monkeypatch.setattr(Courier, "dies_before", True)
-    assert "was killed" in str(await failure(place.fetcher(scope="a")))
+    assert "ended without a word" in str(await failure(place.fetcher(scope="a")))
     monkeypatch.setattr(Courier, "dies_before", False)
     place.restart()
     await place.fetcher(scope="a").fetch()
@@ -597,6 +607,22 @@ async def test_where_nothing_is_stored_the_sign_in_lasts_as_long_as_the_daemon(s
     for _ in range(3):
         await fetcher.fetch()
     assert place.idp.reuses == 0
+    assert not files(state)
+
+
+@pytest.mark.slow
+def test_the_courier_is_a_program_of_its_own(idp: FakeProvider, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It works without the daemon, and says nothing but the sealed answer."""
+    monkeypatch.undo()
+    monkeypatch.setenv("BROKER_STATE_DIR", str(state))
+    made = Flight("corp", Secret(seal.new_key()))
+    request = {"url": f"{idp.address}/token", "headers": {"Accept": "application/json"}, "body": "grant_type=x"}
+    outcome = made.carry(Server(f"{idp.address}/token"), request)
+    assert (outcome["status"], json.loads(outcome["body"])["token_type"]) == (200, "Bearer")
+    (content,) = files(state)
+    assert b"fake-" not in content
+    assert made.landed(0).outcome == outcome
+    made.remove()
     assert not files(state)
 
 

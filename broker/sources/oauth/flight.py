@@ -77,7 +77,9 @@ class Flight:
             courier.communicate(json.dumps(job).encode(), START_S + LONGEST * server.timeout)
         landed = self.landed(0)
         if landed.outcome is None:
-            raise TransientFetchError("the process that asks the provider was killed")
+            raise TransientFetchError(
+                "the process that asks the provider ended without a word (killed, or a full disk?)"
+            )
         return landed.outcome
 
     def landed(self, patience_s: float) -> Landed:
