@@ -372,6 +372,8 @@ async def test_a_provider_that_gives_no_refresh_token_is_signed_in_to_again(sour
     error = await failure(fetcher)
     assert isinstance(error, LoginRequired)
     assert "offline_access" in str(error)
+    assert await place.source.logout(), "there was one, though there is nothing to revoke"
+    assert not await place.source.logout()
 
 
 async def test_a_refresh_token_that_is_good_for_ever_stays(sources: Sources) -> None:

@@ -82,9 +82,9 @@ class Person:
     async def logout(self) -> bool:
         """Forget the sign-in, then have the provider forget it. Raises `TransientFetchError` where it could not be told."""
         self._begun = None
-        token = await self._session.signed_out()
+        found, token = await self._session.signed_out()
         if token is None:
-            return False
+            return found
         try:
             await self._revoke(token)
         except FetchError as error:

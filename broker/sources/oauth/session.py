@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 from weakref import WeakValueDictionary
@@ -87,16 +88,15 @@ class Session:
             await self.refresh_token.forget()
             return False
 
-    async def signed_out(self) -> Secret | None:
-        """Forget the sign-in; return the refresh token, which is to be revoked, where there was one."""
+    async def signed_out(self) -> tuple[bool, Secret | None]:
+        """Forget the sign-in; return whether there was one, and the refresh token of it that is to be revoked."""
         async with self._turn:
-            try:
+            found, token = self._only is not None, None
+            with suppress(LoginRequired):
                 token = (await self.refresh_token.current()).refresh_token
-            except LoginRequired:
-                token = None
             self._forget()
             await self.refresh_token.forget()
-            return token
+            return found or token is not None, token
 
     async def close(self) -> None:
         """Begin nothing more, and let what is under way come to its end."""
