@@ -17,6 +17,8 @@ from broker.engine.destination import Scope, SettingsFile
 from broker.integrations.claude_code import settings
 
 HELPER: Final = "apiKeyHelper"
+EXPORT: Final = "awsCredentialExport"
+_OFF: Final = frozenset({"", "0", "false", "no", "off"})
 _LOCAL: Final = "settings.local.json"
 
 
@@ -45,6 +47,17 @@ class Helper:
     credential: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What `awsCredentialExport` of a settings file runs; `program` and `credential` of ours alone."""
+
+    file: str
+    is_ours: bool
+    described: str
+    program: str = ""
+    credential: str | None = None
+
+
 class Claude:
     """One Claude Code that is yet to be started."""
 
@@ -62,6 +75,18 @@ class Claude:
         if said is None and name in self._scene.env:
             said = Said(self._scene.env[name])
         return said if said is not None and said.text != "" else None
+
+    def is_on(self, name: str) -> bool:
+        """Whether this variable switches something on."""
+        said = self.variable(name)
+        return said is not None and (said.text or "1").strip().lower() not in _OFF
+
+    def export(self) -> Export | None:
+        """Say which command gives Claude Code its AWS keys; None where none does."""
+        for file in self.files:
+            if file.settings is not None and EXPORT in file.settings:
+                return _export(file)
+        return None
 
     def helpers(self) -> list[Helper]:
         """Return the helpers of all settings files, that of the strongest, which alone is used, first."""
@@ -88,12 +113,22 @@ def _helper(file: SettingsFile) -> Helper:
     line = file.settings[HELPER] if file.settings is not None else None
     if not settings.is_ours(line):
         return Helper(file.path, file.scope, is_ours=False, described=settings.described(line))
-    program, *names = _words(str(line))
+    program, *names = words(str(line))
     credential = names[0] if names else None
     return Helper(file.path, file.scope, is_ours=True, described=program, program=program, credential=credential)
 
 
-def _words(line: str) -> list[str]:
+def _export(file: SettingsFile) -> Export:
+    line = file.settings[EXPORT] if file.settings is not None else None
+    if not settings.is_ours(line):
+        return Export(file.path, is_ours=False, described=settings.described(line))
+    program, *arguments = words(str(line))
+    credential = arguments[1] if len(arguments) > 1 else None
+    return Export(file.path, is_ours=True, described=program, program=program, credential=credential)
+
+
+def words(line: str) -> list[str]:
+    """Split a command line."""
     try:
         return shlex.split(line)
     except ValueError:  # an odd quote, over which the shell will stumble too

@@ -7,12 +7,14 @@ from typing import Final
 
 from broker.doctor.areas import (
     audit,
+    aws,
     claude_code,
     clock,
     configuration,
     credentials,
     daemon,
     files,
+    gcp,
     guard,
     helper,
     oauth,
@@ -33,6 +35,8 @@ ALL: Final[Mapping[str, Check]] = {
     "credentials": credentials.check,
     "OAuth": oauth.check,
     "Claude Code": claude_code.check,
+    "AWS": aws.check,
+    "Google": gcp.check,
     "guard": guard.check,
     "storage": storage.check,
     "audit": audit.check,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from broker.config.wording import near
-from broker.doctor import federation
+from broker.doctor import clouds, federation
 from broker.doctor.claude import Claude, Helper, Said
 from broker.doctor.finding import Finding, error, fine, warning
 from broker.doctor.scene import Scene
@@ -29,7 +29,6 @@ _PROVIDERS: Final = {
 """Each switch to another provider, and the one by which that provider's requests carry the helper's key after all."""
 
 _TTL: Final = "CLAUDE_CODE_API_KEY_HELPER_TTL_MS"
-_OFF: Final = frozenset({"", "0", "false", "no", "off"})
 _CREDENTIAL: Final = "BROKER_CREDENTIAL"
 _NO_KEY: Final = "Claude Code gets no key from it"
 
@@ -46,11 +45,13 @@ def check(scene: Scene) -> list[Finding]:
         *_ttl(scene, claude),
         *federation.findings(scene, claude),
     ]
-    return found or [fine("claude-code", f"{helpers[0].file} names our helper")]
+    return found or [fine("claude-code", f"{helpers[0].file} names our helper" if helpers else "set up for a cloud")]
 
 
 def _helper(scene: Scene, claude: Claude, helpers: list[Helper]) -> Iterator[Finding]:
     if not helpers:
+        if clouds.bedrock_way(claude) or clouds.has_metadata(claude):
+            return  # it gets its credential without a helper
         why = "Claude Code signs in some other way, or not at all"
         yield warning("not-set-up", "no settings of Claude Code's name our helper", why, _SETUP)
         return
@@ -123,14 +124,14 @@ def _stronger(claude: Claude) -> Iterator[Finding]:
 def _providers(claude: Claude) -> Iterator[Finding]:
     for name, skip in _PROVIDERS.items():
         said = claude.variable(name)
-        if said is None or not _is_on(said) or _is_on(claude.variable(skip)):
+        if said is None or not claude.is_on(name) or claude.is_on(skip) or clouds.signed_by_us(claude, name):
             continue
         mend = f"take it out of {said.file}" if said.file else f"unset {name}"
         yield warning(
             "provider-wins",
             f"{name} in {said.where} makes Claude Code use that provider's own sign-in",
             "our helper is not asked",
-            f"{mend}; or, behind a gateway that takes our key, set {skip}=1",
+            f"{mend}; or have it ask us: {_SETUP} --provider {clouds.PROVIDERS.get(name, 'litellm')}",
         )
 
 
@@ -148,10 +149,6 @@ def _telemetry(claude: Claude) -> Iterator[Finding]:
 
 def _text(said: Said | None) -> str | None:
     return None if said is None else said.text
-
-
-def _is_on(said: Said | None) -> bool:
-    return said is not None and (said.text or "1").strip().lower() not in _OFF
 
 
 def _ttl(scene: Scene, claude: Claude) -> Iterator[Finding]:

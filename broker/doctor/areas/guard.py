@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from broker.doctor import clouds
 from broker.doctor.claude import Claude
 from broker.doctor.finding import Finding, error, fine, notice, parted, warning
 from broker.doctor.scene import Scene
@@ -13,7 +14,6 @@ from broker.engine.destination.endpoints import BASE_URLS
 from broker.errors import BrokerError, Refused
 from broker.integrations import project
 from broker.integrations.claude_code import installed
-from broker.model import Kind
 from broker.storage import pins
 
 _IGNORE_TRUST: Final = "CLAUDE_CODE_IGNORE_PERSISTED_TRUST"
@@ -33,10 +33,10 @@ def check(scene: Scene) -> list[Finding]:
 
 
 def _verdict(scene: Scene, claude: Claude) -> Iterator[Finding]:
-    served = claude.served() or scene.credential(None)
+    served = clouds.served(scene, claude)
     audience = served.audience if served is not None else ()
     try:
-        verdict = project.preview(scene.folder, scene.env, audience, Kind.API_KEY, scene.pins_path)
+        verdict = project.preview(scene.folder, scene.env, audience, clouds.kind(scene, served), scene.pins_path)
     except Refused as refused:
         verdict = RefusedVerdict(scene.folder, "", str(refused))
     if not isinstance(verdict, RefusedVerdict):

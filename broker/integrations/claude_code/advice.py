@@ -24,7 +24,7 @@ def warnings(
     switches = [keys[-1] for keys in (routes.USE_BEDROCK, routes.USE_VERTEX) if route.values.get(keys)]
     yield from settings.stronger(after, str(plan.file.path), env, switches, helper=route.token)
     yield from settings.overruling(scope, project, settings.HELPER if route.token else routes.EXPORT)
-    verdict = judge(_known(scope, plan, project, env), release.audience, frozenset())
+    verdict = judge(_known(scope, plan, project, env), release.audience, frozenset(), release.kind)
     if isinstance(verdict, Refused):
         yield f"the audience guard would give no key out: {verdict.reason}"
     _, url = document.lookup(after, route.url_at)
