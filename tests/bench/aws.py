@@ -21,7 +21,7 @@ from tests.bench.figure import Figure, show
 from tests.bench.measure import Command, warm_seconds
 from tests.bench.memory import Resident
 from tests.bench.place import MissingProgram, daemon_process
-from tests.real.installed import BROKER, HELPER, Place
+from tests.real.installed import HELPER, Place
 from tests.real.moto import KEY_ID, PROGRAM, REGION, SECRET_KEY, Moto, moto_server
 from tests.real.process import terminate, wait_until
 
@@ -87,14 +87,9 @@ def _env() -> dict[str, str]:
 def _helper(place: Place) -> Command:
     """Print keys as a profile's `credential_process` does, once they are there."""
     done = place.ask("--aws", "role")
-    argv = (
-        [str(HELPER), "--aws", "role"]
-        if done.returncode == 0
-        else [str(BROKER), "export", "role", "--format", "credential-process"]
-    )
     if done.returncode != 0:
-        print(f"helper --aws: {done.stderr.strip()}; the command line is measured instead", file=sys.stderr)
-    return Command(argv, place.env | {"PATH": "/usr/bin:/bin"})
+        raise MissingProgram(f"{HELPER} gives no keys: {done.stderr.strip()}")
+    return Command([str(HELPER), "--aws", "role"], place.env)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import botocore.auth
 import pytest
 from aws_bedrock_token_generator.token_generator import BedrockTokenGenerator
 from botocore.credentials import Credentials
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.durations import Duration
@@ -109,6 +109,7 @@ def stand_still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: NOW.replace(tzinfo=None))
 
 
+@settings(max_examples=40)
 @given(key_id=KEYS, secret=KEYS, token=st.none() | KEYS, hours=st.integers(1, 12))
 def test_a_bedrock_key_is_byte_for_byte_that_of_the_reference(
     key_id: str, secret: str, token: str | None, hours: int
