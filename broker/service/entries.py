@@ -173,7 +173,9 @@ class Entries:
         return TokenCache(self._store, wanted.name, settings_digest(source, wanted), self._boot)
 
     def _bid_farewell(self, dropped: list[Entry], unused: list[Opened]) -> None:
-        task = asyncio.create_task(_close_when_settled(dropped, unused))
+        # Earlier ones too, where what they wait for comes from a source that only now is unused.
+        earlier = [task for task, left in self._farewells.items() if any(entry.opened in unused for entry in left)]
+        task = asyncio.create_task(_close_when_settled(dropped, unused, earlier))
         self._farewells[task] = dropped
         task.add_done_callback(self._farewells.pop)
 
@@ -184,9 +186,12 @@ class Entries:
         await asyncio.gather(*self._farewells, return_exceptions=True)
 
 
-async def _close_when_settled(dropped: Iterable[Entry], unused: Iterable[Opened]) -> None:
-    """Let who still waits for a credential of the old config have the answer, then give back the sources."""
+async def _close_when_settled(
+    dropped: Iterable[Entry], unused: Iterable[Opened], earlier: Iterable[asyncio.Task[None]]
+) -> None:
+    """Let who still waits for a credential of an old config have the answer, then give back the sources."""
     try:
+        await asyncio.gather(*(asyncio.wait({farewell}) for farewell in earlier))
         await asyncio.gather(*(keeper.settled() for entry in dropped for keeper in (*entry.keepers, *entry.leaving)))
     finally:  # at the daemon's end too
         await _stop(dropped)

@@ -12,7 +12,7 @@ import pytest
 from tests.fakes.store import FakeStore
 from tests.service.scripted import ReturningFetcher, Step
 from tests.service.virtual_time import in_virtual_time
-from tests.service.world import PERSON, World
+from tests.service.world import PERSON, Settings, World
 
 SLACK_S = 60.0
 """The default `min_validity`."""
@@ -124,6 +124,20 @@ async def test_a_credential_that_left_the_config_is_let_go_when_its_promises_are
     await ask(world, 300)
     world.broker.apply(replace(world.config, sources={}, credentials={}, default=None))
     await asyncio.sleep(300)
+    assert (closed(world), returned(world)) == (False, [])
+    await asyncio.sleep(SLACK_S + 1)
+    assert (closed(world), returned(world)) == (True, [("fake-token-1", 0)])
+
+
+@in_virtual_time
+async def test_two_reloads_in_a_row_break_no_promise_either() -> None:
+    """The first drops the credential, the second the source, which its token still needs."""
+    world = returning()
+    await ask(world, 300)
+    world.broker.apply(world.with_credential("work", settings=Settings("other")))
+    await asyncio.sleep(1)
+    world.broker.apply(replace(world.config, sources={}, credentials={}, default=None))
+    await asyncio.sleep(299)
     assert (closed(world), returned(world)) == (False, [])
     await asyncio.sleep(SLACK_S + 1)
     assert (closed(world), returned(world)) == (True, [("fake-token-1", 0)])
