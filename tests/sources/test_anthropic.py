@@ -328,6 +328,13 @@ def test_the_endpoint_is_anthropics_own_unless_said_otherwise() -> None:
     assert made.base_url == "https://api.example"
 
 
+async def test_it_is_opened_as_the_config_says(server: FakeAnthropic) -> None:
+    """By the type's own entry, library and all."""
+    source = TYPES["anthropic"].open(AnthropicSourceSettings(ORGANIZATION, RULE, base_url=server.url), Mint())
+    assert token_of(await source.fetcher(AnthropicSettings(OTHERS), "work").fetch()) == "sk-ant-oat01-fake-1"
+    await source.close()
+
+
 def test_the_type_is_registered_and_loads_no_library() -> None:
     """A daemon that serves something else pays nothing for it."""
     assert "anthropic" in TYPES

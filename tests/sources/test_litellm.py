@@ -14,7 +14,7 @@ import pytest
 
 from broker.config import parse
 from broker.durations import Duration
-from broker.errors import FetchError, PermanentFetchError, TransientFetchError
+from broker.errors import ConfigError, FetchError, PermanentFetchError, TransientFetchError
 from broker.model import Issued
 from broker.secret import Secret
 from broker.sources import TYPES
@@ -403,6 +403,31 @@ source = "proxy"
 {keys}
 """
     assert parse(text, Path("/config.toml"), TYPES).credentials["work"].audience == audience
+
+
+def test_a_master_key_in_the_config_itself_is_refused_unseen() -> None:
+    """It belongs into the encrypted store, and the error says how it gets there."""
+    text = f"""
+[sources.proxy]
+type = "litellm"
+base_url = "https://llm.example:4000"
+master_key = "{MASTER_KEY}"
+[credentials.work]
+source = "proxy"
+"""
+    with pytest.raises(ConfigError) as caught:
+        parse(text, Path("/config.toml"), TYPES)
+    assert "sources.proxy.master_key: a secret is never text in the config" in str(caught.value)
+    assert MASTER_KEY not in str(caught.value)
+
+
+async def test_it_is_opened_as_the_config_says(proxy: FakeLiteLLM) -> None:
+    """By the type's own entry, library and all."""
+    context = FakeContext()
+    context.secrets.records["litellm-master"] = Secret(MASTER_KEY)
+    source = TYPES["litellm"].open(LiteLLMSourceSettings(proxy.url, OURS), context)
+    assert token_of(await source.fetcher(LiteLLMSettings(), "work").fetch()) == "sk-fake-key-1"
+    await source.close()
 
 
 def test_the_type_is_registered_and_loads_no_library() -> None:
