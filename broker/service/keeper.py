@@ -77,7 +77,9 @@ class Keeper:
         held = await self._wait_and_answer(now, ttl_s, deadline)
         if session is not None:
             self._history.given(self._clock.now(), session, held.serial, ttl_s)
-        self._promises.made(held.serial, self._clock.now().mono + ttl_s + self.life.timing.min_validity_s)
+        # Who names no TTL (a person's `broker exec`, say) may use it for as long as it lives.
+        until = self._clock.now().mono + ttl_s + self.life.timing.min_validity_s if ttl_s > 0 else math.inf
+        self._promises.made(held.serial, until)
         return held
 
     async def refresh(self) -> float:

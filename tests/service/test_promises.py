@@ -55,6 +55,16 @@ async def test_a_replaced_token_is_let_go_when_the_longest_ttl_that_was_promised
 
 
 @in_virtual_time
+async def test_a_token_that_was_given_without_a_ttl_is_left_until_it_dies() -> None:
+    """`broker exec` starts a program that has it for hours, and nobody knows for how long."""
+    world = returning()
+    await ask(world, 300)
+    await ask(world, 0)
+    await world.broker.keeper("work").refresh()
+    assert returned(world) == [("fake-token-1", math.inf)]
+
+
+@in_virtual_time
 async def test_a_promise_for_one_token_is_none_for_the_next() -> None:
     """The next is held as long as its own callers need it; one that nobody got is let go at once."""
     world = returning()
