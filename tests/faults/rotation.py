@@ -117,7 +117,7 @@ def start(place: Place) -> None:
     """Have a daemon run."""
     from tests.faults.rotation_worker import start as start_one  # noqa: PLC0415  # it is a program of its own
 
-    start_one(place)
+    threading.Thread(target=start_one(place).wait, daemon=True).start()
     wait_until(place.is_serving, "the daemon serves")
 
 
@@ -216,8 +216,9 @@ class Crowd:
     def __init__(self, processes: list[subprocess.Popen[str]]) -> None:
         self.processes = processes
         self.lost = threading.Event()
-        for process in processes:
-            threading.Thread(target=self._listen, args=(process,), daemon=True).start()
+        self.listeners = [threading.Thread(target=self._listen, args=(process,), daemon=True) for process in processes]
+        for listener in self.listeners:
+            listener.start()
 
     def _listen(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -242,11 +243,16 @@ def workers(place: Place, number: int) -> Iterator[Crowd]:
         )
         for each in range(number)
     ]
+    crowd = Crowd(started)
     try:
-        yield Crowd(started)
+        yield crowd
     finally:
         for process in started:
             terminate(process)
+        for listener in crowd.listeners:
+            listener.join()
+        for process in started:
+            process.communicate()
 
 
 def main() -> int:
