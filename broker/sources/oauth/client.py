@@ -13,7 +13,6 @@ from typing import Any, Final, Literal
 from urllib.parse import quote_plus
 
 import requests
-from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client.oauth2_session import OAuth2ClientAuth
 from authlib.oauth2.auth import encode_client_secret_basic
 from authlib.oauth2.client import OAuth2Client
@@ -22,6 +21,7 @@ from joserfc import jwk
 from joserfc.errors import JoseError
 
 from broker.errors import PermanentFetchError
+from broker.sources.oauth.refusals import ErrorAnswer
 from broker.sources.oauth.settings import OAuthSourceSettings
 
 SECRET: Final = "client_secret"  # noqa: S105  # the name of a secret
@@ -44,7 +44,7 @@ class ProviderClient(OAuth2Client):  # type: ignore[misc]  # Authlib has no type
     """What we are at one provider. Its calls raise what `errors.translated` reads."""
 
     client_auth_class = OAuth2ClientAuth
-    oauth_error_class = OAuthError
+    oauth_error_class = ErrorAnswer
 
     @classmethod
     def made(

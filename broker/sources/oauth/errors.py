@@ -11,12 +11,11 @@ from http import HTTPStatus
 from typing import Final
 
 import requests
-from authlib.integrations.base_client import OAuthError
 
 from broker.errors import FetchError, PermanentFetchError, TransientFetchError
 from broker.secret import Secret
 from broker.sources.complaint import last_line
-from broker.sources.oauth.refusals import NotThere, ProviderRefused
+from broker.sources.oauth.refusals import ErrorAnswer, NotThere, ProviderRefused
 from broker.sources.oauth.transport import Redirected
 from broker.sources.web.server import Server
 from broker.sources.web.transport import Busy
@@ -46,7 +45,7 @@ def translated(error: Exception, server: Server, what: str, sent: Sequence[Secre
     if isinstance(error, FetchError):
         return error
     line = f"{shown(server.address)}: {what}: "
-    if isinstance(error, OAuthError):
+    if isinstance(error, ErrorAnswer):
         return _refused(error, line, sent)
     if isinstance(error, requests.RequestException) and not isinstance(error, requests.JSONDecodeError):
         return _unanswered(error, line, server)
@@ -74,7 +73,7 @@ def shown(address: str) -> str:
     return address.partition("?")[0]
 
 
-def _refused(error: OAuthError, line: str, sent: Sequence[Secret]) -> FetchError:
+def _refused(error: ErrorAnswer, line: str, sent: Sequence[Secret]) -> FetchError:
     code = error.error if isinstance(error.error, str) and _ERROR.fullmatch(error.error) else "an error"
     description = error.description if isinstance(error.description, str) else ""
     # Whole first, then by words: of a secret with blanks in it the second would leave what looks like a word.
