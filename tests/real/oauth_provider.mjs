@@ -102,6 +102,12 @@ provider.use(async (ctx, next) => {
   return provider.interactionFinished(ctx.req, ctx.res, result, { mergeWithLastSubmission: true });
 });
 
+// Else every sign-in by a device code takes five seconds (RFC 8628, 3.2).
+provider.use(async (ctx, next) => {
+  await next();
+  if (ctx.body?.device_code) ctx.body.interval = 1;
+});
+
 provider.on('grant.success', (ctx) => {
   counts.tokens += 1;
   if (ctx.oidc.entities.RotatedRefreshToken) counts.rotations += 1;
