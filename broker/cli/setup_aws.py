@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--undo", is_flag=True, help="Put back what was there before.")
 def aws_command(*, profile: str, credential: str | None, yes: bool, dry_run: bool, undo: bool) -> int:
-    """Have every program that uses an AWS profile ask the broker for its keys.
+    """Have an AWS profile ask the broker for its keys.
 
-    Sets credential_process in ~/.aws/config ($AWS_CONFIG_FILE), and nothing else: every other line stays as it is.
+    Every program that uses the profile does then. Sets credential_process in ~/.aws/config ($AWS_CONFIG_FILE), and nothing else: every other line stays as it is.
     """
     from broker.integrations import aws_setup, installed_helper  # noqa: PLC0415  # not for --help
     from broker.integrations.claude_code import settings  # noqa: PLC0415  # as above

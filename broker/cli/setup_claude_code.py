@@ -54,12 +54,12 @@ def claude_code_command(
     stay. Values that are not the broker's are shown as "…". What an earlier setup for another provider wrote goes.
 
     \b
-    --provider anthropic, litellm   the helper gives the key
-    --provider bedrock --via export    Claude Code gets AWS keys from the helper, and new ones after a refusal
-                       --via endpoint  ... from the daemon's [endpoints.aws], as every AWS program can
-                       --via bearer    ... a Bedrock API key, from the helper
-    --provider vertex  --via helper    Claude Code gets an access token from the helper
-                       --via metadata  ... from the daemon's [endpoints.gcp], as every Google program can
+    anthropic, litellm     the helper gives the key
+    bedrock --via export   the helper gives AWS keys, and new ones after a refusal; the most robust
+    bedrock --via endpoint [endpoints.aws] of the daemon gives them, as to every AWS program
+    bedrock --via bearer   the helper gives a Bedrock API key
+    vertex --via helper    the helper gives an access token; the most robust
+    vertex --via metadata  [endpoints.gcp] of the daemon gives it, as to every Google program
 
     \b
     user     ~/.claude/settings.json ($CLAUDE_CONFIG_DIR)

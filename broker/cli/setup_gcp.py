@@ -29,7 +29,7 @@ from broker.integrations.textfile import FileProblem, TextFile
 @click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 @click.option("--undo", is_flag=True, help="Remove the file again.")
 def gcp_command(*, credential: str | None, dry_run: bool, undo: bool) -> int:
-    """Write a credentials file by which Google's client libraries ask the broker.
+    """Write a Google credentials file that asks the broker.
 
     For programs that cannot be led to a metadata server (broker env does that). The file holds no secret, lies beside the broker's config, and is named to programs by GOOGLE_APPLICATION_CREDENTIALS.
     """

@@ -18,7 +18,9 @@ PROVIDERS: Final = ("anthropic", "bedrock", "vertex", "litellm")
 VIAS: Final = ("export", "endpoint", "bearer", "helper", "metadata")
 UPSTREAMS: Final = ("anthropic", "bedrock", "vertex")
 
-_PLACE: Final = re.compile(r"[a-z0-9](?:[a-z0-9.:-]{0,61}[a-z0-9])?", re.ASCII)
+_PLACE: Final = re.compile(
+    r"[a-z0-9](?:[a-z0-9.:-]{0,61}[a-z0-9])?", re.ASCII
+)  # as `routes.PLACE`, not loaded for --help
 _MODEL: Final = re.compile(r"[\w.:/@\[\]-]{1,256}", re.ASCII)
 _HEADER: Final = re.compile(
     r"(?P<name>[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}):[ \t]*(?P<value>[\x20-\x7e]{1,4096})", re.ASCII

@@ -13,7 +13,7 @@ from broker.cli import setup_check as checking
 from broker.cli.setup_options import Asked
 from broker.client import Client
 from broker.errors import BadRequest, ConfigError
-from broker.integrations import installed_helper
+from broker.integrations import gcp_clients, installed_helper
 from broker.integrations.claude_code import document, plan, release, routes, settings, telemetry
 from broker.integrations.claude_code.release import Release
 from broker.integrations.claude_code.routes import Route
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _REGIONS: Final = {"bedrock": ("AWS_REGION", "AWS_DEFAULT_REGION"), "vertex": ("CLOUD_ML_REGION",)}
 _PROJECTS: Final = {"vertex": ("ANTHROPIC_VERTEX_PROJECT_ID",)}
 _SOURCES: Final = {"bedrock": "aws", "vertex": "gcp"}
-_LATER: Final = "(asked of the daemon)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,9 @@ def prepare(scope: str, asked: Asked, client: Client, *, dry_run: bool) -> Prepa
     known = release.find(paths.config_path(), TYPES, asked.credential, None)
     route = _route(asked, known, file)
     _check(route, known)
+    if route.face == "aws" and scope == "project":
+        # Whoever clones it would have the token by which this user's programs ask here.
+        raise BadRequest("--via endpoint writes a token, and these settings are shared through git; use --scope local")
     ground = plan.ground(file, route.name, paths.state_dir())
     url = None if asked.base_url is None and _said(ground, route.url_at[-1:]) else route.url
     found = known if url is None else release.find(paths.config_path(), TYPES, asked.credential, url)
@@ -98,7 +100,10 @@ def _by_face(name: str, client: Client, remarks: Remarks, *, dry_run: bool) -> t
         remarks.warnings.append(
             "there is no key at rest, so the endpoint's token ends with the daemon: run this again after a restart, or use another --via"
         )
-    return dict(answer["set"]), tuple(answer["unset"])
+    found: dict[str, str] = answer["set"]
+    if address := found.get("GCE_METADATA_HOST"):
+        found = gcp_clients.past_proxies(address, os.environ) | found
+    return found, tuple(answer["unset"])
 
 
 def _route(asked: Asked, known: Release, file: TextFile) -> Route:

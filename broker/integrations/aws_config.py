@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from broker.errors import ConfigError
+from broker.integrations import textfile
+from broker.integrations.textfile import FileProblem
 
 PROCESS: Final = "credential_process"
 PROFILE: Final = re.compile(r"[A-Za-z0-9_][\w.@+:/-]{0,127}", re.ASCII)
@@ -65,6 +67,22 @@ def profiles(text: str, path: Path, *, bare: bool = False) -> dict[str, Profile]
 def stronger(profile: Profile) -> Iterator[str]:
     """Name what in a profile wins over its `credential_process`."""
     return (key for key in STRONGER if profile.get(key))
+
+
+def before_endpoint(name: str, env: Mapping[str, str]) -> tuple[Path, str] | None:
+    """Find what an SDK takes of a profile before it asks any endpoint: the file, and its key there; None for nothing.
+
+    A file that cannot be read says nothing here.
+    """
+    for find, bare in ((config_path, False), (credentials_path, True)):
+        try:
+            path = find(env)
+            profile = profiles(textfile.read(path).text or "", path, bare=bare).get(name, {})
+        except (ConfigError, FileProblem):
+            continue
+        for key in (*stronger(profile), *([PROCESS] if profile.get(PROCESS) else [])):
+            return path, key
+    return None
 
 
 def with_process(text: str, path: Path, profile: str, command: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from broker.errors import BadRequest
@@ -81,6 +82,16 @@ def external_account(command: Sequence[str], address: str, facts: Mapping[str, s
     if quota_project := facts.get("quota_project"):
         content["quota_project_id"] = quota_project
     return content
+
+
+def leftover(env: Mapping[str, str]) -> Path | None:
+    """Name gcloud's file of application default credentials, if it is there: it wins over any metadata server."""
+    folder = env.get("CLOUDSDK_CONFIG") or (f"{env['HOME']}/.config/gcloud" if env.get("HOME") else "")
+    path = Path(folder, "application_default_credentials.json")
+    try:
+        return path if folder and path.is_file() else None
+    except OSError:
+        return None
 
 
 def is_ours(text: str) -> bool:

@@ -66,7 +66,17 @@ def file(folder: Path, monkeypatch: pytest.MonkeyPatch, control: Script) -> Path
     """Settle a developer whose daemon has every credential; give their settings file, which is not there yet."""
     (folder / "home").mkdir()
     (folder / "project").mkdir()
-    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "CLAUDE_CONFIG_DIR", "AWS_PROFILE"):
+    for name in (
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_AUTH_TOKEN",
+        "ANTHROPIC_BASE_URL",
+        "CLAUDE_CONFIG_DIR",
+        "AWS_PROFILE",
+        "AWS_CONFIG_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+        "CLOUDSDK_CONFIG",
+        "AWS_REGION",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(folder / "home"))
     monkeypatch.chdir(folder / "project")
@@ -247,6 +257,33 @@ def test_where_things_go_is_taken_from_what_is_there(
     assert "the audience guard would give no key out" in said.err
 
 
+def test_a_region_of_the_shell_cannot_lead_elsewhere(
+    setup: Setup, file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It becomes part of the address that the credential would be released for."""
+    (folder / "config.toml").write_text(CONFIG.replace('region = "eu-west-1"\n', ""))
+    monkeypatch.setenv("AWS_REGION", "x.evil.example/")
+    said = setup("--provider bedrock --credential cloud --yes")
+    assert (said.code, "--region: what is set there" in said.err) == (64, True)
+    assert not file.exists()
+
+
+def test_files_that_win_over_an_endpoint_are_named(setup: Setup, folder: Path, control: Script) -> None:
+    """No variable keeps a default profile with keys, or gcloud's own sign-in, from being taken first."""
+    (folder / "home" / ".aws").mkdir()
+    (folder / "home" / ".aws" / "credentials").write_text(f"[default]\naws_access_key_id = {SECRET}\n")
+    said = setup("--provider bedrock --credential cloud --via endpoint --yes")
+    assert "profile default in" in said.err
+    assert "has aws_access_key_id, which wins over the endpoint; use --via export" in said.err
+    assert "wins over" not in setup("--provider bedrock --credential cloud --via export --yes").err
+    (folder / "home" / ".config" / "gcloud").mkdir(parents=True)
+    (folder / "home" / ".config" / "gcloud" / "application_default_credentials.json").write_text(SECRET)
+    control.raw["/v1/consumers"] = json.dumps(CONSUMER | {"set": {"GCE_METADATA_HOST": "127.0.0.1:1"}}).encode()
+    said = setup(f"--provider vertex --credential vertex {PLACE} --via metadata --yes")
+    assert "application_default_credentials.json wins over the metadata server; use --via helper" in said.err
+    assert SECRET not in said.err
+
+
 def test_an_address_is_released_in_the_config(setup: Setup, file: Path, folder: Path) -> None:
     """For any provider, after it was shown; the provider's own endpoints need no word."""
     assert setup("--provider bedrock --credential cloud").code == 0
@@ -327,6 +364,10 @@ def test_a_dry_run_makes_no_consumer(setup: Setup, file: Path, control: Script) 
         ),
         ("--provider bedrock --credential key --region us-east-1", "key is a key for eu-west-1 alone"),
         ("--credential cloud", "cloud is of kind aws-session"),
+        (
+            "--provider bedrock --credential cloud --via endpoint --scope project",
+            "shared through git; use --scope local",
+        ),
         ("--provider bedrock --credential cloud --via metadata", "--provider bedrock: one of export, endpoint, bearer"),
         ("--credential work --via helper", "--provider anthropic: without --via"),
         ("--credential work --upstream bedrock", "--upstream goes with --provider litellm"),

@@ -102,14 +102,10 @@ def _default_profile(scene: Scene, claude: Claude) -> Iterator[Finding]:
     """An SDK looks into the files before it asks an endpoint."""
     said = claude.variable("AWS_PROFILE")
     name = (said.text if said is not None else None) or "default"
-    for path, bare in aws_profiles.files(scene):
-        profile = aws_profiles.read(path, bare=bare).get(name, {})
-        keys = [*aws_config.stronger(profile), *([aws_config.PROCESS] if profile.get(aws_config.PROCESS) else [])]
-        if keys:
-            yield error(
-                "aws-profile-wins",
-                f"profile {name} in {path} has {keys[0]}, which wins over the endpoint",
-                "Claude Code signs with those",
-                f"{_SETUP} --via export, over which it does not win",
-            )
-            return
+    if found := aws_config.before_endpoint(name, scene.env):
+        yield error(
+            "aws-profile-wins",
+            f"profile {name} in {found[0]} has {found[1]}, which wins over the endpoint",
+            "Claude Code signs with those",
+            f"{_SETUP} --via export, over which it does not win",
+        )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 from broker.doctor.claude import words
@@ -21,9 +20,10 @@ from broker.sources.aws.settings import AwsSourceSettings
 
 def check(scene: Scene) -> Iterator[Finding]:
     """Find what does not work, or would never end."""
-    path = _named(scene, aws_config.config_path)
-    if path is None:
-        return
+    try:
+        path = aws_config.config_path(scene.env)
+    except ConfigError:
+        return  # no home: told elsewhere
     try:
         profiles = aws_config.profiles(textfile.read(path).text or "", path)
     except (ConfigError, FileProblem) as problem:
@@ -85,24 +85,3 @@ def _uses_aws(scene: Scene) -> bool:
 def _is_ours(profile: aws_config.Profile) -> bool:
     command = profile.get(aws_config.PROCESS)
     return bool(command) and settings.is_ours(command)
-
-
-def files(scene: Scene) -> Iterator[tuple[Path, bool]]:
-    """Name AWS's two files, and whether sections are called as profiles there."""
-    for find, bare in ((aws_config.config_path, False), (aws_config.credentials_path, True)):
-        path = _named(scene, find)
-        if path is not None:
-            yield path, bare
-
-
-def read(path: Path, *, bare: bool) -> dict[str, aws_config.Profile]:
-    """Return the profiles of one; none where it cannot be read."""
-    with suppress(ConfigError, FileProblem):
-        return aws_config.profiles(textfile.read(path).text or "", path, bare=bare)
-    return {}
-
-
-def _named(scene: Scene, find: Callable[[Mapping[str, str]], Path]) -> Path | None:
-    with suppress(ConfigError):
-        return find(scene.env)
-    return None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from broker.doctor import clouds, processes
 from broker.doctor.claude import Claude
 from broker.doctor.finding import Finding, error, fine, notice, parted, warning
 from broker.doctor.scene import Scene
+from broker.integrations import gcp_clients
 
 _SETUP: Final = "broker setup claude-code --provider vertex"
 _PROJECT: Final = "ANTHROPIC_VERTEX_PROJECT_ID"
@@ -64,7 +64,7 @@ def _metadata(scene: Scene, claude: Claude) -> Iterator[Finding]:
             mend = f"take it out of {said.file}" if said.file else f"unset {name}"
             what = f"{name}={value} in {said.where} keeps programs from a metadata server"
             yield error("gcp-blind", what, "they say that there are no credentials", mend)
-    leftover = _gcloud_file(scene)
+    leftover = gcp_clients.leftover(scene.env)
     if leftover is not None:
         yield error(
             "gcp-leftover",
@@ -105,12 +105,3 @@ def _too_early(scene: Scene, claude: Claude) -> Iterator[Finding]:
             "one that found no metadata server then looks for none again",
             "start Claude Code anew",
         )
-
-
-def _gcloud_file(scene: Scene) -> Path | None:
-    folder = scene.env.get("CLOUDSDK_CONFIG") or (f"{scene.env['HOME']}/.config/gcloud" if "HOME" in scene.env else "")
-    path = Path(folder, "application_default_credentials.json")
-    try:
-        return path if folder and path.is_file() else None
-    except OSError:
-        return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from broker.engine.destination import Known, Refused, Scope, SettingsFile, judge
-from broker.integrations import textfile
+from broker.integrations import aws_config, gcp_clients, textfile
 from broker.integrations.claude_code import document, routes, settings, telemetry
 from broker.integrations.claude_code.plan import Plan
 from broker.integrations.claude_code.release import Release
@@ -33,8 +33,19 @@ def warnings(
     if telemetry.is_off(plan.after, env):
         name = ".".join(telemetry.SWITCH)
         yield f'{name} in {plan.file.path} stays as you set it; set it to "{telemetry.ON}", {telemetry.REASON}'
+    yield from _files(route, after, env)
     if scope == "project":
         yield f"{plan.file.path} is shared through git, and the helper's path is this machine's; for you alone: --scope local"
+
+
+def _files(route: Route, after: Mapping[str, Any], env: Mapping[str, str]) -> Iterator[str]:
+    """Name files that win over an endpoint, which no variable of ours can keep from it."""
+    if route.face == "aws":
+        profile = document.lookup(after, ("env", "AWS_PROFILE"))[1] or "default"
+        if found := aws_config.before_endpoint(str(profile), env):
+            yield f"profile {profile} in {found[0]} has {found[1]}, which wins over the endpoint; use --via export"
+    if route.face == "gcp" and (path := gcp_clients.leftover(env)):
+        yield f"{path} wins over the metadata server; use --via helper, or: gcloud auth application-default revoke"
 
 
 def _known(scope: str, plan: Plan, project: Path, env: Mapping[str, str]) -> Known:

@@ -7,6 +7,7 @@ with a ready-made bearer, and is run again after a 403; an endpoint comes last, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -32,6 +33,9 @@ SKIP_VERTEX: Final[Keys] = ("env", "CLAUDE_CODE_SKIP_VERTEX_AUTH")
 AWS_REGION: Final[Keys] = ("env", "AWS_REGION")
 VERTEX_REGION: Final[Keys] = ("env", "CLOUD_ML_REGION")
 VERTEX_PROJECT: Final[Keys] = ("env", "ANTHROPIC_VERTEX_PROJECT_ID")
+
+PLACE: Final = re.compile(r"[a-z0-9](?:[a-z0-9.:-]{0,61}[a-z0-9])?", re.ASCII)
+"""What the names of regions and projects are made of."""
 
 ON: Final = "1"
 _BEARER: Final = "AWS_BEARER_TOKEN_BEDROCK"
@@ -83,6 +87,10 @@ def choose(choices: Choices) -> Route:
     """Find the way that was chosen. Raises `BadRequest` for what does not go together, or misses."""
     if choices.base_url is not None:
         check_url(choices.base_url)
+    for what, text in (("region", choices.region), ("project", choices.project)):
+        # It becomes part of a URL that the credential is released for: AWS_REGION=x@evil.example/
+        if text is not None and not PLACE.fullmatch(text):
+            raise BadRequest(f"--{what}: what is set there (settings, shell) is none; say which")
     match choices.provider:
         case "bedrock":
             return _bedrock(choices)
