@@ -196,7 +196,6 @@ class Daemon:
     def _status_line(self) -> str:
         if self._broker.safe.locked:
             return "locked"
-        now = self._broker.clock.now()
-        states = [str(keeper.life.state(now)) for keeper, _ in self._broker.credentials()]
+        states = [found["state"] for found in self._broker.report()]
         counted = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
         return counted or "no credentials"

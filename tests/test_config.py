@@ -329,20 +329,6 @@ def test_a_secret_used_as_a_key_is_not_repeated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ('[sources.v]\ntype = "pool"\n', "sources.v.type"),
-        ('[credentials.v]\nsource = "pool"\n', "credentials.v.source"),
-    ],
-)
-def test_what_later_versions_do_is_refused_by_this_one(text: str, place: str) -> None:
-    """Silence would let a user believe that it works."""
-    problem = only_problem(text + ONE)
-    assert problem.startswith(f"{place}: ")
-    assert "not in this version" in problem
-
-
-@pytest.mark.parametrize(
     "url",
     [
         "https://api.anthropic.com",

@@ -101,6 +101,7 @@ def _note(said: Mapping[str, Any]) -> str:
     times, torn = said.get("times"), said.get("torn")
     parts = [
         _text(said, "reason"),
+        f"of {_text(said, 'member')}" if said.get("member") else "",
         f"as {_text(said, 'identity')}" if said.get("identity") else "",
         f"{times} times" if times else "",
         f"{torn} bytes of a torn line removed" if torn else "",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from broker.audience import BaseURL
-from broker.config import endpoints, references
+from broker.config import endpoints, pools, references
 from broker.config.file import read_text
 from broker.config.structs import Config, CredentialConfig, DaemonConfig, SourceConfig
 from broker.config.structure import Reader
@@ -23,8 +23,6 @@ from broker.sources.interface import SourceType
 Table = Mapping[str, Any]
 Types = Mapping[str, SourceType]
 
-_LATER_TYPES: Final = {"pool"}
-_NOT_YET: Final = "not in this version"
 _NO_CREDENTIAL: Final = "names no credential; run: broker setup claude-code; or add a table [credentials.NAME]"
 
 _TEN_SECONDS: Final = Duration(10)
@@ -103,7 +101,7 @@ class _Parser:
         credentials_table = self._section(top, "credentials")
         sources = self._sources(sources_table)
         credentials = self._credentials(credentials_table, sources_table, sources, daemon.ttl_max_s)
-        for keys, problem in references.problems(sources, credentials):
+        for keys, problem in (*references.problems(sources, credentials), *pools.problems(sources, credentials)):
             self._reader.report(keys, problem)
         default = self._default(top, credentials_table)
         if top.get("credentials", {}) == {}:
@@ -182,8 +180,6 @@ class _Parser:
 
     def _unknown_type(self, name: str) -> str:
         known = sorted(self._types)
-        if name in _LATER_TYPES:
-            return f"this source type is {_NOT_YET}; expected one of {one_of(known)}"
         return f"no such source type{near(name, known)}; expected one of {one_of(known)}"
 
     def _credentials(
@@ -247,8 +243,6 @@ class _Parser:
         return sources.setdefault(type_.name, SourceConfig(type_.name, type_, settings))
 
     def _unknown_source(self, name: str, known: list[str]) -> str:
-        if name in _LATER_TYPES:
-            return f"no such source, and the type of that name is {_NOT_YET}"
         return f"no such source{near(name, known)}; known are {', '.join(sorted(set(known)))}"
 
     def _check_anyway(self, own: Table, keys: tuple[str, ...], source_table: object) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from broker.config.structs import CredentialConfig, SourceConfig
 from broker.config.wording import near
-from broker.sources.interface import SecretPlace
+from broker.sources.interface import Pooling, SecretPlace
 
 Keys = tuple[str, ...]
 
@@ -15,7 +15,7 @@ Keys = tuple[str, ...]
 def problems(
     sources: Mapping[str, SourceConfig], credentials: Mapping[str, CredentialConfig]
 ) -> Iterator[tuple[Keys, str]]:
-    """Find `{ credential = "NAME" }` that lead nowhere or in a circle: where they stand, and what is wrong."""
+    """Find `{ credential = "NAME" }` and members of pools that lead nowhere or in a circle: where, and what is wrong."""
     of_source = {
         name: list(_uses(source.settings, ("sources", name))) if name in sources else []
         for name, source in sources.items()
@@ -28,8 +28,8 @@ def problems(
     for name, found in uses.items():
         for keys, wanted in found:
             problem = _problem(name, wanted, uses)
-            if problem is not None and keys not in told:
-                told.add(keys)
+            if problem is not None and (keys, wanted) not in told:
+                told.add((keys, wanted))
                 yield keys, problem
 
 
@@ -66,7 +66,9 @@ def _back(name: str | None, came_from: Mapping[str, str | None]) -> list[str]:
 
 def _uses(settings: object, keys: Keys) -> Iterator[tuple[Keys, str]]:
     """Find every reference to a credential in a settings object, with the keys that lead to it."""
-    if isinstance(settings, SecretPlace):
+    if isinstance(settings, Pooling):
+        yield from (((*keys, "members"), member) for member in settings.members)
+    elif isinstance(settings, SecretPlace):
         if settings.credential is not None:
             yield keys, settings.credential
     elif dataclasses.is_dataclass(settings):

@@ -20,7 +20,6 @@ from broker.model import DEFAULT_TTL_S, TOKEN, Kind
 from broker.platform.interface import Platform
 from broker.service import report
 from broker.service.broker import Broker, Caller, Served
-from broker.service.keeper import Keeper
 
 BROKER: Final = web.AppKey("broker", Broker)
 DAEMON: Final = web.AppKey[Callable[[], dict[str, Any]]]("daemon")
@@ -98,34 +97,34 @@ async def status(request: web.Request) -> web.Response:
     """`GET /v1/status`."""
     broker = request.app[BROKER]
     await broker.safe.opened()
-    credentials = [report.credential(keeper, source, broker.clock) for keeper, source in broker.credentials()]
-    return web.json_response({"daemon": request.app[DAEMON](), "credentials": credentials})
+    return web.json_response({"daemon": request.app[DAEMON](), "credentials": broker.report()})
 
 
 async def refresh(request: web.Request) -> web.Response:
     """`POST /v1/refresh`: force one, and answer with what came of it; `damped_s` where it is too soon for one."""
-    keeper = await _named(request, frozenset({"credential"}))
+    name = _name(request, await json_body(request, frozenset({"credential"})))
     await request.app[BROKER].safe.retry()
-    damped_s = await keeper.refresh()
-    return _status_of(request, keeper, **({"damped_s": math.ceil(damped_s)} if damped_s else {}))
+    damped_s = await request.app[BROKER].pools.refresh(name)
+    return _status_of(request, name, **({"damped_s": math.ceil(damped_s)} if damped_s else {}))
 
 
 async def rejected(request: web.Request) -> web.Response:
     """`POST /v1/rejected`: upstream refused (401, 403) or limited (429) a token."""
     body = await json_body(request, frozenset({"credential", "fingerprint", "status", "retry_after_s"}))
-    keeper = _keeper(request, body)
+    name = _name(request, body)
+    pools = request.app[BROKER].pools
     fingerprint = body.get("fingerprint")
     if not isinstance(fingerprint, str):
         raise BadRequest("fingerprint: expected the token's fingerprint, as X-Broker-Fingerprint gave it")
     match body.get("status"):
         case 401 | 403 as answered:
             who = request.app[BROKER].who(Caller(request[PEER]))
-            keeper.rejected(fingerprint, f"reported: {answered}", who)
+            pools.refused(name, fingerprint, f"reported: {answered}", who)
         case 429:
-            keeper.limited(fingerprint, _seconds(body.get("retry_after_s", 0)))
+            pools.limited(name, fingerprint, _seconds(body.get("retry_after_s", 0)))
         case _:
             raise BadRequest("status: expected 401, 403 or 429")
-    return _status_of(request, keeper)
+    return _status_of(request, name)
 
 
 async def events(request: web.Request) -> web.StreamResponse:
@@ -145,9 +144,7 @@ async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`: Prometheus text."""
     from broker.endpoints.metrics import exposition  # noqa: PLC0415  # loaded when first scraped
 
-    broker = request.app[BROKER]
-    credentials = [report.credential(keeper, source, broker.clock) for keeper, source in broker.credentials()]
-    body, content_type = exposition(credentials)
+    body, content_type = exposition(request.app[BROKER].report())
     return web.Response(body=body, headers={"Content-Type": content_type})
 
 
@@ -181,18 +178,12 @@ def _seconds(value: object) -> float:
     return float(value)
 
 
-async def _named(request: web.Request, allowed: frozenset[str]) -> Keeper:
-    return _keeper(request, await json_body(request, allowed))
-
-
-def _keeper(request: web.Request, body: dict[str, Any]) -> Keeper:
+def _name(request: web.Request, body: dict[str, Any]) -> str:
     name = body.get("credential")
     if name is not None and not isinstance(name, str):
         raise BadRequest("credential: expected a credential's name")
-    return request.app[BROKER].keeper(name)
+    return request.app[BROKER].name(name)
 
 
-def _status_of(request: web.Request, keeper: Keeper, **more: int) -> web.Response:
-    broker = request.app[BROKER]
-    found = next(source for known, source in broker.credentials() if known.name == keeper.name)
-    return web.json_response(report.credential(keeper, found, broker.clock) | more)
+def _status_of(request: web.Request, name: str, **more: int) -> web.Response:
+    return web.json_response(request.app[BROKER].describe(name) | more)

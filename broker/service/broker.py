@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +18,7 @@ from broker.engine.vocabulary import Held
 from broker.errors import BadRequest, Refused, UnknownCredential
 from broker.model import Issued, Kind
 from broker.platform.interface import Peer, Platform
+from broker.service import report
 from broker.service.ancestors import Ancestors, Lineage
 from broker.service.consumers import Consumer
 from broker.service.entries import Entries, Entry
@@ -26,6 +27,8 @@ from broker.service.guard import GONE, Guard
 from broker.service.journal import Journal, Record, identity_in, who_is
 from broker.service.keeper import Keeper
 from broker.service.logins import KeptLogin, Logins
+from broker.service.pools import Asker, Give, Pools
+from broker.service.report import Json
 from broker.service.safe import Safe
 from broker.service.secrets import Lending, LentSecrets, StoredSecrets
 from broker.service.spending import Spending
@@ -70,12 +73,25 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A token on its way to a caller."""
+    """A token on its way to a caller. `member`: whose it is, where `credential` is a pool."""
 
     credential: str
     held: Held
     expires_in_s: int | None
     fingerprint: str
+    member: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """A caller whom the guard let pass.
+
+    `session`: whose helper it certainly is. `members`: those of a pool whose tokens may go there too.
+    """
+
+    session: Session | None
+    who: Who
+    members: frozenset[str]
 
 
 class Broker:
@@ -115,6 +131,9 @@ class Broker:
         self.safe = Safe(store, self._entries, clock=clock, publish=self.bus.publish)
         self.logins = Logins(self._entries, self.safe, self._signed, platform.process)
         self._entries.apply(config)
+        self.pools = Pools(self._entries, clock)
+        self.pools.follow()
+        self.bus.attach(self.pools.hear)
 
     # --- asking -------------------------------------------------------------------------------------------------
 
@@ -125,55 +144,89 @@ class Broker:
 
         Raises `BadRequest`, `UnknownCredential`, `Locked`, `Refused`, and whatever `Keeper.ask` raises.
         """
-        keeper, held, who = await self._ask(name, ttl_s, deadline_s, caller, wish)
+        asked, keeper, held, who = await self._ask(name, ttl_s, deadline_s, caller, wish)
         now = self.clock.now()
         remaining_s = held.remaining_s(now)
         expires_in_s = None if held.issued.expires_at is None else max(0, int(remaining_s))
         fingerprint = keeper.fingerprint(held)
+        member = keeper.name if keeper.name != asked else None
         if self._journal is not None:
             identity = identity_in(held.issued.details)
-            self._journal.served(now, keeper.name, fingerprint, expires_in_s, who, identity=identity)
-        return Served(keeper.name, held, expires_in_s, fingerprint)
+            self._journal.served(now, asked, fingerprint, expires_in_s, who, identity=identity, member=member)
+        return Served(asked, held, expires_in_s, fingerprint, member)
 
     async def details(self, name: str, deadline_s: float, caller: Caller) -> Mapping[str, str]:
         """Return what a credential's source tells of it beside its secret, fetched where it never was.
 
         Raises what `token` raises.
         """
-        _, held, _ = await self._ask(name, 0.0, deadline_s, caller, None)
+        _, _, held, _ = await self._ask(name, 0.0, deadline_s, caller, None)
         return held.issued.details
 
     async def _ask(
         self, name: str | None, ttl_s: float, deadline_s: float, caller: Caller, wish: Wish | None
-    ) -> tuple[Keeper, Held, Who]:
+    ) -> tuple[str, Keeper, Held, Who]:
         entry = self._entry(name)
-        keeper = entry.keeper
+        asked, keeper = entry.config.name, entry.keeper
+        self._check_no_face(asked, caller, wish)
         await self.lock_if_unused()
         deadline_s -= await self.safe.ready(deadline_s)
         self.safe.check()
         began = self.clock.now().mono
-        session, who = await self._admit(caller, entry)
+        admitted = await self._admit(caller, entry)
+        session, who = admitted.session, admitted.who
         if wish is not None:
             keeper = self._entries.keeper(entry, wish)
         deadline_s -= self.clock.now().mono - began
         self.safe.used()
-        held = await keeper.ask(ttl_s, deadline_s, session, who)
+        if asked in self.pools:
+            keeper, held = await self._ask_pool(entry, Asker(ttl_s, session, who), deadline_s, admitted.members)
+        else:
+            held = await keeper.ask(ttl_s, deadline_s, session, who)
         if caller.wants not in {None, held.issued.kind}:  # the guard judged another kind than this
             raise BadRequest(
                 f"{keeper.name} is an {held.issued.kind}, not an {caller.wants}; ask for another credential"
             )
-        return keeper, held, who
+        return asked, keeper, held, who
+
+    async def _ask_pool(
+        self, entry: Entry, asker: Asker, deadline_s: float, among: Collection[str]
+    ) -> tuple[Keeper, Held]:
+        def give(keeper: Keeper, within_s: float) -> Awaitable[Held]:
+            # Its own slack above the TTL is added there; where the pool's is more, that counts.
+            more_s = max(0.0, entry.config.timing.min_validity_s - keeper.life.timing.min_validity_s)
+            return keeper.ask(asker.ttl_s + more_s, within_s, None, asker.who)
+
+        return await self.pools.ask(entry.config.name, asker, give, deadline_s, among)
+
+    def _check_no_face(self, name: str, caller: Caller, wish: Wish | None) -> None:
+        """Refuse to give a pool's token as one identity's: the next one may be another's. Raises `BadRequest`."""
+        if name in self.pools and (caller.wants is not None or wish is not None):
+            names = ", ".join(entry.config.name for entry in self.pools.members(name))
+            raise BadRequest(f"{name} is a pool, which no endpoint serves; ask for one of its members: {names}")
 
     async def _lend(self, name: str) -> Issued:
         """Give a source the token of another credential: no caller, so nobody to judge, and no session."""
-        return (await self._entry(name).keeper.ask(0.0, _LEND_S)).issued
+        return await self._lent(name, lambda keeper, within_s: keeper.ask(0.0, within_s))
 
     async def _lend_unused(self, name: str) -> Issued:
-        return (await self._spending.lend(self._entry(name).keeper, _LEND_S)).issued
+        return await self._lent(name, self._spending.lend)
+
+    async def _lent(self, name: str, give: Give) -> Issued:
+        if name in self.pools:
+            return (await self.pools.ask(name, Asker(), give, _LEND_S))[1].issued
+        return (await give(self._entry(name).keeper, _LEND_S)).issued
 
     def keeper(self, name: str | None) -> Keeper:
-        """Find a credential; raise `BadRequest` where none is meant, `UnknownCredential` where there is none."""
-        return self._entry(name).keeper
+        """Find a credential, of a pool the member whose turn it is.
+
+        Raises `BadRequest` where none is meant, `UnknownCredential` where there is none.
+        """
+        return self.pools.first(self.name(name)).keeper
+
+    def name(self, name: str | None) -> str:
+        """Return the name of the credential that is meant. Raises what `keeper` raises."""
+        return self._entry(name).config.name
 
     def _entry(self, name: str | None) -> Entry:
         wanted = name if name is not None else self.config.default
@@ -204,6 +257,17 @@ class Broker:
         """List every credential, by the config's order, with its source's name."""
         return [(entry.keeper, entry.config.source) for entry in self._entries.by_name.values()]
 
+    def report(self) -> list[Json]:
+        """Describe every credential, as `status` does."""
+        return [self._described(entry) for entry in self._entries.by_name.values()]
+
+    def describe(self, name: str) -> Json:
+        """Describe one credential. Raises `UnknownCredential`."""
+        return self._described(self._entry(name))
+
+    def _described(self, entry: Entry) -> Json:
+        return self.pools.report(entry) or report.credential(entry.keeper, entry.config.source, self.clock)
+
     def keepers(self) -> list[Keeper]:
         """List every credential's keepers, also of what was made of it."""
         return self._entries.keepers
@@ -218,6 +282,7 @@ class Broker:
         """Serve this config from now on; a credential that is fetched as before keeps its token."""
         new = self._entries.apply(config)
         self.config = config
+        self.pools.follow()
         self.safe.adopt(new)
 
     async def lock_if_unused(self) -> None:
@@ -246,27 +311,56 @@ class Broker:
     def _signed(self, what: str, source: str, who: Who) -> None:
         self.bus.publish(Event(what, None, self.clock.now().wall, reason=source, who=who))
 
-    async def _admit(self, caller: Caller, entry: Entry) -> tuple[Session | None, Who]:
-        """Ask the guard; return the session whose helper this certainly is, and who asks. Raises `Refused`."""
+    async def _admit(self, caller: Caller, entry: Entry) -> _Admitted:
+        """Ask the guard. Raises `Refused`."""
         who = Who(caller.peer.pid, "")
         try:
             with ExitStack() as stack:
                 lineages = [stack.enter_context(self._ancestors.of(pid)) for pid in caller.pids]
                 session = self._session(caller, lineages[0])
                 who = who_is(caller.peer, lineages[0], session)
-                for lineage in lineages:
-                    await self._judge(caller, lineage, entry)
+                members = await self._judge(caller, lineages, entry)
                 _check_still_there(caller, lineages)
-                return session if self.config.daemon.infer_rejection else None, who
+                return _Admitted(session if self.config.daemon.infer_rejection else None, who, members)
         except Refused as refused:
             self._refused(entry.keeper.name, str(refused), who)
             raise
 
-    async def _judge(self, caller: Caller, lineage: Lineage, entry: Entry) -> None:
-        if self._guard is not None:
-            kind = caller.wants or entry.keeper.kind
-            audience, as_key = entry.config.audience, caller.wants is None
-            await self._guard.check(lineage, caller.told, audience, kind, as_key=as_key)
+    async def _judge(self, caller: Caller, lineages: Sequence[Lineage], entry: Entry) -> frozenset[str]:
+        """Judge by the credential's audience; of a pool by its own and each member's, and return who may be given.
+
+        A member that names an audience is a key of that place: no pool sends it elsewhere. Where the pool names one, it
+        holds for every member, and is enough for those that name none.
+        """
+        guard, of, own = self._guard, self.pools.members(entry.config.name), entry.config.audience
+        if guard is None:
+            return frozenset(member.config.name for member in of)
+        if entry.config.name not in self.pools:
+            await self._check(guard, caller, lineages, own, entry.keeper.kind)
+            return frozenset()
+        kind = of[0].keeper.kind
+        if own:
+            await self._check(guard, caller, lineages, own, kind)
+        bases = {member.config.name: member.config.audience for member in of}
+        fit = [
+            base
+            for base in dict.fromkeys(bases.values())
+            if (own and not base) or await self._passes(guard, caller, lineages, base, kind)
+        ]
+        if not fit:
+            await self._check(guard, caller, lineages, of[0].config.audience, kind)
+        return frozenset(name for name, base in bases.items() if base in fit)
+
+    async def _check(
+        self, guard: Guard, caller: Caller, lineages: Sequence[Lineage], audience: tuple[str, ...], kind: Kind
+    ) -> None:
+        for lineage in lineages:
+            await guard.check(lineage, caller.told, audience, caller.wants or kind, as_key=caller.wants is None)
+
+    async def _passes(
+        self, guard: Guard, caller: Caller, lineages: Sequence[Lineage], audience: tuple[str, ...], kind: Kind
+    ) -> bool:
+        return all([await guard.passes(lineage, caller.told, audience, kind) for lineage in lineages])
 
     def _refused(self, credential: str | None, reason: str, who: Who) -> None:
         self.bus.publish(Event("refused", credential, self.clock.now().wall, reason=reason, who=who))

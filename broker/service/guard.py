@@ -62,6 +62,14 @@ class Guard:
             self._refused = (self._clock.now().mono, str(refused))
             raise
 
+    async def passes(self, lineage: Lineage, told: Told | None, audience: tuple[str, ...], kind: Kind) -> bool:
+        """Whether `check` would let it pass as a key: for who has another one to give, so that nothing is refused."""
+        try:
+            await self._check(lineage, told, audience, kind, as_key=True)
+        except Refused:
+            return False
+        return True
+
     async def _check(
         self, lineage: Lineage, told: Told | None, audience: tuple[str, ...], kind: Kind, *, as_key: bool
     ) -> None:

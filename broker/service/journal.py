@@ -67,12 +67,16 @@ class Journal:
         who: Who,
         *,
         identity: str | None = None,
+        member: str | None = None,
     ) -> None:
-        """Record that `who` is given this token, where that is news; `identity`: whose it is (an AWS role's ARN)."""
+        """Record that `who` is given this token, where that is news; `identity`: whose it is (an AWS role's ARN).
+
+        `member`: whose token it is where `credential` is a pool.
+        """
         times = self._news(now.mono, (credential, fingerprint, who.recipient))
         if times:
             facts = _facts("served", credential, fingerprint, expires_in_s, who)
-            self._record(now.wall, facts | {"identity": identity, "times": _many(times)})
+            self._record(now.wall, facts | {"member": member, "identity": identity, "times": _many(times)})
 
     def _news(self, now: float, what: Hashable) -> int:
         """Return for how many times a line about `what` would stand; 0 where none is due. `now` is `mono`."""

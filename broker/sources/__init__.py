@@ -14,11 +14,12 @@ from broker.sources.keyring import KEYRING
 from broker.sources.litellm import LITELLM
 from broker.sources.local import LOCAL
 from broker.sources.oauth import OAUTH
+from broker.sources.pool import POOL
 from broker.sources.vault import VAULT
 
 TYPES: Final[dict[str, SourceType]] = {
     type_.name: type_
-    for type_ in (AWS, KEYRING, ENV, FILE, LOCAL, COMMAND, DEMO, VAULT, GCP, LITELLM, ANTHROPIC, OAUTH)
+    for type_ in (AWS, KEYRING, ENV, FILE, LOCAL, COMMAND, DEMO, VAULT, GCP, LITELLM, ANTHROPIC, OAUTH, POOL)
 }
 """The source types by the name that `type = "..."` gives."""
 

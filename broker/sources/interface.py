@@ -161,6 +161,17 @@ class SecretPlace:
     credential: str | None
 
 
+class Pooling:
+    """Base of a source's settings whose credentials give the tokens of other credentials of the config, `members`.
+
+    `strategy`: a value of `broker.engine.pool.Strategy`.
+    """
+
+    __slots__ = ()
+    members: tuple[str, ...]
+    strategy: str
+
+
 class Variants:
     """Base of settings classes of which one key of the table, `tag`, picks one; itself it has no fields."""
 
