@@ -175,7 +175,7 @@ def test_commands_options_and_credentials_complete(spawn: Spawn, control: Script
     assert completed(spawn, "broker sta") == {"start", "status"}
     assert completed(spawn, "broker status --ch") == {"--check"}
     assert completed(spawn, "broker token w") == {"work"}
-    assert completed(spawn, "broker export work --format ") == {"env", "json", "headers"}
+    assert completed(spawn, "broker export work --format j") == {"json"}
 
 
 def test_completion_without_a_daemon_is_silent_and_starts_none(spawn: Spawn) -> None:
