@@ -57,8 +57,8 @@ class Told:
 
     def __str__(self) -> str:
         return (
-            f"{self.rotations} rotations, {self.kills} daemons killed, {self.in_flight} of them between the provider's"
-            f" answer and our store, used twice {self.reuses} times, lost {self.lost} times; {self.seconds:.0f} s"
+            f"{self.rotations} rotations, {self.kills} daemons killed, {self.in_flight} of them in the middle of a refresh"
+            f" that the next one took in; used twice {self.reuses} times, lost {self.lost} times; {self.seconds:.0f} s"
         )
 
 
