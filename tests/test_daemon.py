@@ -132,17 +132,24 @@ def test_a_bad_config_is_told_whole_and_nothing_starts(place: Place) -> None:
 
 
 def test_a_reload_keeps_what_did_not_change(place: Place) -> None:
-    """SIGHUP serves the new config; a credential whose settings are the same keeps its token and its counters."""
+    """SIGHUP serves the new config; a credential whose settings are the same keeps its token and its counters.
+
+    Endpoints open and close with it.
+    """
     with running(place) as daemon:
         first = token(place, "spare")
-        place.configure(TWO.format(folder=place.folder) + '[credentials.new]\nsource = "demo"\n')
+        assert status(place)["daemon"]["endpoints"] == {}
+        endpoint = '[endpoints.aws]\nlisten = "127.0.0.1:0"\n'
+        place.configure(TWO.format(folder=place.folder) + f'[credentials.new]\nsource = "demo"\n{endpoint}')
         daemon.process.send_signal(signal.SIGHUP)
         wait_until(lambda: len(status(place)["credentials"]) == 3, "the new credential is there")
         assert token(place, "spare") == first
+        wait_until(lambda: "aws" in status(place)["daemon"]["endpoints"], "the endpoint is open")
         place.configure(TWO.format(folder=place.folder) + 'lifetime = "30s"\n')
         daemon.process.send_signal(signal.SIGHUP)
         wait_until(lambda: len(status(place)["credentials"]) == 2, "it is gone again")
         assert place.call("GET", "/v1/token?credential=new")[0] == 404
+        wait_until(lambda: not status(place)["daemon"]["endpoints"], "and closed again")
         assert token(place, "spare") != first, "its lifetime changed, so the old token went"
 
 
