@@ -5,7 +5,7 @@ Pure: from the answer of `GET /v1/status` (INTERFACES) to words. Nothing here kn
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -152,9 +152,23 @@ def details(credential: Document, now: float) -> list[tuple[str, str]]:
         ("served", str(this.served)),
         ("refreshes", f"{this.refreshes} ({credential['failures']} failed)"),
         ("rejections", str(credential["rejections"])),
-        *((str(label), str(value)) for label, value in credential["details"].items()),
+        *_told(credential["details"]),
     ]
     return [(printable(label), printable(value)) for label, value in facts if value]
+
+
+def _told(details: Document) -> Iterator[tuple[str, str]]:
+    """What the source tells; of a pool each member by a line of its own."""
+    for label, value in details.items():
+        if isinstance(value, list):
+            yield from ((f"member {member['name']}", _member(member)) for member in value)
+        else:
+            yield str(label), str(value)
+
+
+def _member(member: Document) -> str:
+    rests = f"; rests for {span(member['rests_s'])}: {member['why']}" if member["why"] else ""
+    return f"{member['state']}{rests}"
 
 
 def _share_left(credential: Document) -> float | None:

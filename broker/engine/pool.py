@@ -168,14 +168,12 @@ class Pool:
 
     def _preferred(self) -> list[str]:
         names = list(self._members)
-        match self.strategy:
-            case Strategy.FAILOVER:
-                return names
-            case Strategy.ROUND_ROBIN:
-                turn = self._next % len(names)
-                return names[turn:] + names[:turn]
-            case Strategy.LEAST_RECENTLY_LIMITED:
-                return sorted(names, key=lambda name: self._members[name].turned_away_at)
+        if self.strategy is Strategy.ROUND_ROBIN:
+            turn = self._next % len(names)
+            return names[turn:] + names[:turn]
+        if self.strategy is Strategy.LEAST_RECENTLY_LIMITED:
+            return sorted(names, key=lambda name: self._members[name].turned_away_at)
+        return names
 
     def _turned_away(self, now: Now, name: str, cause: Cause, at_least_s: float) -> bool:
         member = self._members[name]

@@ -96,9 +96,9 @@ class Pools:
         self._infer(pool, asker)
         until = self._clock.now().mono + deadline_s
         order = [member for member in self._order(pool, asker.seat) if among is None or member in among]
+        keepers = [self._entries.by_name[member].keeper for member in order]  # a new config may drop them meanwhile
         failed: dict[str, BrokerError] = {}
-        for place, member in enumerate(order):
-            keeper = self._entries.by_name[member].keeper
+        for place, (member, keeper) in enumerate(zip(order, keepers, strict=True)):
             # A source that hangs must leave time for the others.
             share_s = (until - self._clock.now().mono) / (len(order) - place)
             try:

@@ -6,12 +6,14 @@ Who gets which member's token depends on who asks, so the daemon goes to the mem
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from broker.errors import FetchError, LoginRequired, PermanentFetchError, TransientFetchError
-from broker.model import NAME, TOKEN, Issued
+from broker.model import NAME, Issued
+from broker.sources import answer
 from broker.sources.interface import Context, Fetcher, NoSettings, Pooling, SourceType
 
 TIMEOUT_S: Final = 90.0
@@ -48,9 +50,11 @@ class PoolFetcher:
         failed: dict[str, FetchError] = {}
         for member in self.members:
             try:
-                return Issued({TOKEN: await self.context.token(member)})
+                return answer.token((await self.context.token(member)).reveal(), time.time())
             except FetchError as error:
                 failed[member] = error
+            except answer.BadAnswer as bad:
+                failed[member] = PermanentFetchError(str(bad))
         raise _all(failed)
 
     def changed(self) -> bool:
