@@ -47,10 +47,10 @@ class Mint:
             self.issued.append(token)
             return token
 
-    def revoke(self) -> None:
-        """Let every token issued so far be refused from now on."""
+    def revoke(self, *texts: str) -> None:
+        """Let these tokens, or every one issued so far, be refused from now on."""
         with self._lock:
-            self._revoked.update(token.text for token in self.issued)
+            self._revoked.update(texts or (token.text for token in self.issued))
 
     def accepts(self, text: str) -> bool:
         """Whether this token is one of ours, still alive and not revoked."""
