@@ -19,6 +19,8 @@ IDLE_MAX_S: Final = 10.0
 _ACCEPT_AT_ONCE: Final = 64
 _OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _RETRY_S: Final = 0.05
+_WARN_AGAIN_S: Final = 60.0
+"""Anybody on the machine can flood a face's port, and must not fill the log: 100 bytes for each connection."""
 _POLL_S: Final = 0.01
 
 
@@ -36,6 +38,7 @@ class Connections:
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._arriving: set[asyncio.Task[object]] = set()
+        self._warned_at: float | None = None
         self._busy: set[asyncio.BaseProtocol] = set()
         self._served: set[asyncio.BaseProtocol] = set()
         self._limit = max(16, min(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4))
@@ -115,5 +118,11 @@ class Connections:
     def _drop_idle(self, live: list[web.RequestHandler]) -> None:
         oldest = next((connection for connection in live if connection not in self._busy), None)
         if oldest is not None:
-            log.warning("%d connections are open; closing the oldest idle one", len(live))
+            self._warn(len(live))
             oldest.force_close()
+
+    def _warn(self, count: int) -> None:
+        now = self._loop.time()
+        if self._warned_at is None or now - self._warned_at >= _WARN_AGAIN_S:
+            self._warned_at = now
+            log.warning("%d connections are open; closing the oldest idle one, for each that comes", count)

@@ -47,6 +47,16 @@ async def test_a_flood_drops_idle_connections_never_waiting_ones(face: Face, sou
         writer.close()
 
 
+async def test_a_flood_does_not_fill_the_log(face: Face, caplog: pytest.LogCaptureFixture) -> None:
+    """Anybody on the machine can flood a port on loopback: that is one line a minute, not one for each connection."""
+    face.connections._limit = 20
+    idle = [await face.connect() for _ in range(60)]
+    assert (await face.get("/v1/token")).body == b"fake-token-1"
+    assert [record.levelname for record in caplog.records if "idle" in record.message] == ["WARNING"]
+    for _reader, writer in idle:
+        writer.close()
+
+
 async def test_running_out_of_descriptors_is_survived(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the system gives no more descriptors, the daemon drops an idle client and goes on."""
     accept, failures = face.listener.accept, iter([OSError(24, "EMFILE")])
