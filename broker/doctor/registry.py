@@ -19,6 +19,7 @@ from broker.doctor.areas import (
     helper,
     oauth,
     places,
+    pools,
     service,
     storage,
 )
@@ -34,6 +35,7 @@ ALL: Final[Mapping[str, Check]] = {
     "helper": helper.check,
     "credentials": credentials.check,
     "OAuth": oauth.check,
+    "pools": pools.check,
     "Claude Code": claude_code.check,
     "AWS": aws.check,
     "Google": gcp.check,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from broker.doctor import trial
+from broker.doctor.areas import pools
 from broker.doctor.finding import Finding, error, fine, notice, parted, warning
 from broker.doctor.scene import Scene
 from broker.doctor.trial import Tried
@@ -47,6 +48,6 @@ def _judged(name: str, one: Tried) -> Iterator[Finding]:
             yield error("needs-login", f"{name}: {what}", f"{_NO_TOKEN} until a person signed in", mend)
         case _:
             yield error("source-failed", f"{name}: {what}", _NO_TOKEN, mend)
-    for code, message in one.warnings:
+    for code, message in (one for one in one.warnings if one[0] not in pools.CODES):
         what, mend = parted(message, f"broker status {name}")
         yield warning(f"credential-{code}", f"{name}: {what}", "the daemon itself warns of it", mend)
