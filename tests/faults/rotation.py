@@ -81,13 +81,14 @@ def run(
                 continue
             told.kills += 1
             if crowd.lost.is_set():
-                told.lost += 1
                 if not couriers:
+                    told.lost += 1
                     break
                 again(place, idp)
                 crowd.lost.clear()
         told.rotations, told.reuses = idp.told()["rotations"], idp.told()["reuses"]
-        told.lost += not (couriers or good_in_the_end(place, idp))
+        # With the courier dead too, what is lost is told by the provider: each loss is a used token that was shown again.
+        told.lost += told.reuses if couriers else not good_in_the_end(place, idp)
         told.in_flight = (place.folder / "daemons.log").read_text().count(TOOK_IN)
     told.seconds = time.monotonic() - began
     return told
