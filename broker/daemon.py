@@ -83,7 +83,7 @@ class Daemon:
         books = loop.create_task(self._books.open())
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload()))
         tokens = ConsumerTokens(self._store)
-        consumers = Consumers(self._system, self._broker.turned_away)
+        consumers = Consumers(self._system, self._broker.admission.turned_away)
         google = MetadataServer(self._broker, tokens)
         self._faces = Faces([AwsFace(self._broker, tokens), google], consumers, paths.state_dir())
         app = create_app(self._broker, self._system, self._describe)

@@ -19,7 +19,8 @@ from broker.errors import Refused, SourceFailed
 from broker.model import Kind
 from broker.secret import MAX_LENGTH
 from broker.service import report
-from broker.service.broker import Broker, Caller, Served
+from broker.service.admission import Caller
+from broker.service.broker import Broker, Served
 from broker.service.consumer_tokens import ConsumerTokens
 from broker.service.keeper import Keeper
 

@@ -10,7 +10,8 @@ from broker.endpoints.faces import Faces
 from broker.endpoints.loopback import Face
 from broker.endpoints.middleware import PEER, json_body
 from broker.errors import BadRequest, BrokerError, DeadlineExceeded, Refused
-from broker.service.broker import Broker, Caller
+from broker.service.admission import Caller
+from broker.service.broker import Broker
 from broker.service.consumer_tokens import ConsumerTokens
 
 _READY_S: Final = 10.0

@@ -19,7 +19,8 @@ from broker.errors import BadRequest
 from broker.model import DEFAULT_TTL_S, TOKEN, Kind
 from broker.platform.interface import Platform
 from broker.service import report
-from broker.service.broker import Broker, Caller, Served
+from broker.service.admission import Caller
+from broker.service.broker import Broker, Served
 
 BROKER: Final = web.AppKey("broker", Broker)
 DAEMON: Final = web.AppKey[Callable[[], dict[str, Any]]]("daemon")
@@ -35,7 +36,7 @@ def create_app(broker: Broker, platform: Platform, describe: Callable[[], dict[s
     app = web.Application(middlewares=[guard], client_max_size=BODY_MAX)
     app[BROKER] = broker
     app[PLATFORM] = platform
-    app[STRANGER] = broker.turned_away
+    app[STRANGER] = broker.admission.turned_away
     app[DAEMON] = describe
     app[CONNECTIONS] = []
     app.router.add_get("/v1/token", token)
@@ -118,7 +119,7 @@ async def rejected(request: web.Request) -> web.Response:
         raise BadRequest("fingerprint: expected the token's fingerprint, as X-Broker-Fingerprint gave it")
     match body.get("status"):
         case 401 | 403 as answered:
-            who = request.app[BROKER].who(Caller(request[PEER]))
+            who = request.app[BROKER].admission.who(Caller(request[PEER]))
             pools.refused(name, fingerprint, f"reported: {answered}", who)
         case 429:
             pools.limited(name, fingerprint, _seconds(body.get("retry_after_s", 0)))

@@ -10,7 +10,8 @@ from aiohttp import web
 
 from broker.endpoints.middleware import PEER, json_body
 from broker.errors import BadRequest
-from broker.service.broker import Broker, Caller
+from broker.service.admission import Caller
+from broker.service.broker import Broker
 from broker.service.events import Who
 
 _TEXT_MAX: Final = 16 * 1024
@@ -75,7 +76,7 @@ class LoginCalls:
         return _private({"signed_out": await self._broker.logins.logout(source, self._who(request))})
 
     def _who(self, request: web.Request) -> Who:
-        return self._broker.who(Caller(request[PEER]))
+        return self._broker.admission.who(Caller(request[PEER]))
 
 
 def _text(body: dict[str, Any], name: str) -> str:

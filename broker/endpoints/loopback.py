@@ -28,7 +28,7 @@ from broker.endpoints.middleware import one_line
 from broker.errors import BadRequest, BrokerError, Refused
 from broker.model import Kind
 from broker.platform.interface import Peer
-from broker.service.broker import Caller
+from broker.service.admission import Caller
 from broker.service.consumers import Consumers
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,8 @@ from aiohttp import web
 from broker.endpoints.middleware import PEER, json_body
 from broker.errors import BadRequest
 from broker.secret import Secret
-from broker.service.broker import Broker, Caller
+from broker.service.admission import Caller
+from broker.service.broker import Broker
 from broker.service.events import Who
 
 _PASSPHRASE_MAX: Final = 1024
@@ -65,7 +66,7 @@ class SafeCalls:
         return web.json_response({"secret": name, "deleted": deleted})
 
     def _who(self, request: web.Request) -> Who:
-        return self._broker.who(Caller(request[PEER]))
+        return self._broker.admission.who(Caller(request[PEER]))
 
     def _condition(self) -> web.Response:
         safe = self._broker.safe

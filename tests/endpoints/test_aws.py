@@ -17,7 +17,7 @@ from broker.model import Issued
 from broker.platform import Peer
 from broker.secret import Secret
 from broker.service import report
-from broker.service.broker import Caller
+from broker.service.admission import Caller
 from tests.endpoints.conftest import Face, Scripted
 from tests.endpoints.faces_world import FacesWorld, aws_session, running
 

@@ -115,7 +115,7 @@ async def test_a_changed_audience_holds_at_once() -> None:
         ) -> None:
             judged.append(audience)
 
-    world.broker._guard = cast("Guard", Recorder())
+    world.broker.admission._guard = cast("Guard", Recorder())
     await world.token("work")
     world.broker.apply(world.with_credential("work", audience=("https://llm.example",)))
     await world.token("work")

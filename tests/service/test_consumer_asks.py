@@ -10,8 +10,8 @@ import pytest
 from broker.errors import BadRequest, Refused
 from broker.model import Kind
 from broker.platform.interface import Peer
+from broker.service.admission import Caller
 from broker.service.ancestors import Lineage
-from broker.service.broker import Caller
 from broker.service.consumers import Consumer
 from broker.service.guard import Guard
 from tests.service.virtual_time import in_virtual_time
@@ -44,7 +44,7 @@ def consumer(*pids: int, wants: Kind = Kind.API_KEY, holds: bool = True) -> Call
 async def test_everybody_who_may_read_the_answer_is_judged() -> None:
     """A connection that a child inherited is as good as its worst holder."""
     world, judge = World(), Judge()
-    world.broker._guard = cast("Guard", judge)
+    world.broker.admission._guard = cast("Guard", judge)
     await world.token("work", consumer(20, 30))
     assert judge.judged == [(20, Kind.API_KEY, False), (30, Kind.API_KEY, False)]
     judge.refused = frozenset({30})
@@ -67,7 +67,7 @@ async def test_who_let_go_of_the_connection_meanwhile_gets_nothing() -> None:
 async def test_another_kind_than_the_guard_judged_is_not_handed_out() -> None:
     """A face of AWS's asked for a key of Anthropic's: where that may go nobody looked."""
     world, judge = World(), Judge()
-    world.broker._guard = cast("Guard", judge)
+    world.broker.admission._guard = cast("Guard", judge)
     with pytest.raises(BadRequest, match="work is an api-key, not an aws-session"):
         await world.token("work", consumer(20, wants=Kind.AWS_SESSION))
     assert judge.judged == [(20, Kind.AWS_SESSION, False)]

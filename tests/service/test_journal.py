@@ -14,8 +14,8 @@ from broker.engine.callers import Session
 from broker.errors import PermanentFetchError, Refused
 from broker.model import Process
 from broker.platform.interface import Peer
+from broker.service.admission import Caller
 from broker.service.ancestors import Lineage
-from broker.service.broker import Caller
 from broker.service.events import Event, Who
 from broker.service.guard import Guard
 from broker.service.journal import RECIPIENTS_MAX, REPEAT_S, Journal, identity_in, who_is
@@ -176,7 +176,7 @@ async def test_who_reports_a_refused_token_is_named() -> None:
     keeper = world.broker.keeper("work")
     assert keeper.life.held is not None
     await asyncio.sleep(20)
-    keeper.rejected(keeper.fingerprint(keeper.life.held), "reported: 401", world.broker.who(PERSON))
+    keeper.rejected(keeper.fingerprint(keeper.life.held), "reported: 401", world.broker.admission.who(PERSON))
     early, reported = world.audited("rejected")
     assert (early["reason"], early["session"], early["pid"]) == ("asked again early", 10, 30)
     assert (reported["reason"], reported["pid"], "session" in reported) == ("reported: 401", 0, False)
@@ -197,7 +197,7 @@ class RefusingGuard(Guard):
 async def test_what_the_guard_refuses_is_in_the_trail() -> None:
     """With who asked and why; nothing is said to be served."""
     world = World()
-    world.broker._guard = RefusingGuard()
+    world.broker.admission._guard = RefusingGuard()
     for _ in range(3):
         with pytest.raises(Refused):
             await world.token(caller=HELPER)
@@ -215,7 +215,7 @@ async def test_another_users_process_is_in_the_trail() -> None:
     """Once, however often it knocks."""
     world = World()
     for _ in range(5):
-        world.broker.turned_away(Peer(uid=4711, pid=77))
+        world.broker.admission.turned_away(Peer(uid=4711, pid=77))
     (refused,) = world.audited("refused")
     assert (refused["pid"], refused["reason"]) == (77, "uid 4711 is another user")
 
@@ -228,8 +228,8 @@ async def test_an_ancestry_too_deep_is_a_stranger_with_a_pid(monkeypatch: pytest
     def too_deep(_pid: int) -> Lineage:
         raise Refused("too deep")
 
-    monkeypatch.setattr(world.broker._ancestors, "of", too_deep)
-    assert world.broker.who(HELPER) == Who(30, "")
+    monkeypatch.setattr(world.broker.admission._ancestors, "of", too_deep)
+    assert world.broker.admission.who(HELPER) == Who(30, "")
     with pytest.raises(Refused):
         await world.token(caller=Caller(Peer(uid=1000, pid=30)))
     assert [line["pid"] for line in world.audited("refused")] == [30]

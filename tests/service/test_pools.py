@@ -20,7 +20,7 @@ from broker.errors import (
     TransientFetchError,
 )
 from broker.model import Kind
-from broker.service.broker import Caller
+from broker.service.admission import Caller
 from broker.service.guard import Guard
 from tests.service.pool_world import STATIC, PoolWorld
 from tests.service.scripted import Step, text_of
@@ -256,7 +256,7 @@ def guarded(goes_to: str, **audiences: str) -> tuple[PoolWorld, GuardFor]:
     for name, url in audiences.items():
         world.config = world.with_credential(name, audience=(url,))
     world.broker.apply(world.config)
-    world.broker._guard = cast("Guard", guard)
+    world.broker.admission._guard = cast("Guard", guard)
     return world, guard
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from broker.config import Config, CredentialConfig, DaemonConfig, SourceConfig
 from broker.model import Process, Timing
 from broker.platform.interface import Peer, Pinned, TcpPeer
-from broker.service.broker import Broker, Caller
+from broker.service.admission import Caller
+from broker.service.broker import Broker
 from broker.sources.interface import Context, Fetcher, NoSettings, SourceType
 from tests.fakes.store import FakeStore
 from tests.service.scripted import ScriptedFetcher, Step, text_of

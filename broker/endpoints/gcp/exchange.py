@@ -25,7 +25,8 @@ from broker.endpoints.middleware import BODY_MAX_S, PEER, json_body
 from broker.errors import BadRequest, BrokerError, Refused
 from broker.model import Kind
 from broker.platform.interface import Peer
-from broker.service.broker import Broker, Caller
+from broker.service.admission import Caller
+from broker.service.broker import Broker
 from broker.service.consumer_tokens import ConsumerTokens
 from broker.sources.interface import Wish
 

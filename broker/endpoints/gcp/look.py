@@ -10,7 +10,8 @@ from broker.endpoints.gcp.accounts import Accounts, Facts
 from broker.endpoints.gcp.tree import Node, Shown, etag, find, show
 from broker.errors import BadRequest
 from broker.model import TOKEN, Kind
-from broker.service.broker import Broker, Caller, Served
+from broker.service.admission import Caller
+from broker.service.broker import Broker, Served
 from broker.service.keeper import Keeper
 from broker.sources.interface import Wish
 
