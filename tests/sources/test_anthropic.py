@@ -276,6 +276,8 @@ def _api_error(status: int, kind: str, message: str) -> Answer:
         (Answer(200, {"access_token": "x"}), TransientFetchError, "does not say how long"),
         (Answer(200, {"access_token": "x", "expires_in": True}), TransientFetchError, "does not say how long"),
         (Answer(200, '{"access_token": "x", "expires_in": 1e999}'), TransientFetchError, "does not say how long"),
+        (Answer(200, {"access_token": "x", "expires_in": 1e300}), TransientFetchError, "does not say how long"),
+        (Answer(200, {"access_token": "x", "expires_in": 10**400}), TransientFetchError, "does not say how long"),
     ],
 )
 async def test_what_the_endpoint_says_is_told_with_what_mends_it(

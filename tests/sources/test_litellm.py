@@ -330,6 +330,21 @@ async def test_a_lost_master_key_deletes_nothing_and_fails_nothing(place: Place)
     assert len(place.proxy.alive) == 1
 
 
+@pytest.mark.parametrize(
+    "answer", [Answer(504, "<html>"), Answer(200, {"token": "x"}), Answer(200, {"key": "with blanks"})]
+)
+async def test_a_key_that_nobody_could_read_is_deleted_with_the_next_answer(place: Place, answer: Answer) -> None:
+    """A gateway before the server gave up waiting, or spoilt the answer: each try would leave one more key behind."""
+    fetcher = place.fetcher()
+    place.proxy.scripted = [answer]
+    await failure(fetcher)
+    lost = place.proxy.asked[0].body["key_alias"]
+    place.proxy.asked.clear()
+    await fetcher.fetch()
+    await eventually(lambda: len(place.proxy.asked) == 2)
+    assert place.proxy.asked[1].body == {"key_aliases": [lost]}
+
+
 async def test_a_key_whose_answer_was_lost_is_deleted_with_the_next_answer(place: Place) -> None:
     """It was made, but nobody has it: its alias is known all the same."""
     fetcher = place.fetcher()

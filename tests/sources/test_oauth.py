@@ -390,6 +390,8 @@ async def test_what_was_sent_is_not_quoted(sources: Sources) -> None:
     said = str(await failure(place.fetcher(subject_token=SUBJECT)))
     assert "fake-" not in said
     assert "invalid_grant" in said
+    place.idp.fail("fake-subject-1")
+    assert "fake-" not in str(await failure(place.fetcher(subject_token=SUBJECT))), "nor as the error's name"
 
 
 @pytest.mark.parametrize(
@@ -406,7 +408,7 @@ async def test_what_was_sent_is_not_quoted(sources: Sources) -> None:
         ((200, b"\xff\xfe"), TransientFetchError, "no OAuth provider's"),
         ((400, {"error": {"a": 1}, "error_description": ["x"]}), PermanentFetchError, "an error"),
         ((200, {"error": "odd\x1b[2Jcode"}), PermanentFetchError, "an error"),
-        ((200, b"x" * (4 * 1024 * 1024 + 1)), TransientFetchError, "cannot be reached"),
+        ((200, b"x" * (4 * 1024 * 1024 + 1)), TransientFetchError, "has more than 4 MiB"),
     ],
 )
 async def test_every_odd_answer_has_its_words(

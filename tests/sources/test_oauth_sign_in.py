@@ -13,6 +13,7 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -470,6 +471,22 @@ async def test_credentials_that_want_different_things_take_turns(sources: Source
     tokens = await asyncio.gather(*(place.fetcher(scope=scope).fetch() for scope in scopes))
     assert len({token_of(issued) for issued in tokens}) == 10
     assert [form["scope"] for form in place.idp.forms[-10:]] == scopes
+    assert place.idp.reuses == 0
+
+
+@pytest.mark.parametrize("name", ["expires_in", "expires_at", "refresh_expires_in"])
+@pytest.mark.parametrize("odd", ["59.5", "soon", float("nan"), 10**400, -2e11, [1]], ids=lambda odd: str(odd)[:9])
+async def test_an_odd_time_in_an_answer_loses_no_refresh_token(sources: Sources, odd: object, name: str) -> None:
+    """The answer may be of no use; the refresh token that came with it is the only good one by then."""
+    place = sources()
+    fetchers = [place.fetcher(scope="a") for _ in range(2)]
+    await place.sign_in()
+    place.idp.extra[name] = odd
+    for fetcher in fetchers:
+        with suppress(TransientFetchError):
+            await fetcher.fetch()
+    del place.idp.extra[name]
+    assert token_of(await fetchers[0].fetch()).startswith("fake-access-")
     assert place.idp.reuses == 0
 
 

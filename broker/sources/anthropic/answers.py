@@ -6,13 +6,13 @@ Errors are OAuth's (`{"error": "invalid_grant", "error_description"}`, RFC 6749)
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from broker.errors import FetchError, PermanentFetchError, TransientFetchError
 from broker.model import TOKEN, Issued
 from broker.secret import Secret, flaw
+from broker.sources import expiry
 from broker.sources.anthropic.settings import AnthropicSourceSettings
 from broker.sources.web.calls import Reply
 from broker.sources.web.said import shown
@@ -27,9 +27,10 @@ def issued(reply: Reply, *, began: float, details: Mapping[str, str]) -> Issued:
         raise TransientFetchError("the answer holds no token; check `base_url` of the source")
     if (problem := flaw(token)) is not None:
         raise TransientFetchError(f"the token in the answer {problem}")
-    if isinstance(expires_in, bool) or not isinstance(expires_in, int | float) or not math.isfinite(expires_in):
-        raise TransientFetchError("the answer does not say how long its token lives")
-    return Issued({TOKEN: Secret(token)}, began + expires_in, details=details)
+    try:
+        return Issued({TOKEN: Secret(token)}, expiry.span(expires_in, began), details=details)
+    except expiry.BadTime:
+        raise TransientFetchError("the answer does not say how long its token lives") from None
 
 
 def refusal(reply: Reply, settings: AnthropicSourceSettings, assertion: Secret) -> FetchError:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from broker.errors import FetchError, PermanentFetchError
+from broker.errors import FetchError, PermanentFetchError, TransientFetchError
 from broker.model import TOKEN, Issued
 from broker.secret import Secret
 from broker.sources.blocking import Blocking
@@ -88,10 +88,15 @@ class LiteLLMFetcher:
         began = time.time()
         wish = self._wish(alias)
         reply = await self._asked(master_key, wish, began)
-        if not reply.ok:
-            raise answers.refusal(reply, f"{self._source.settings.base_url}: {_WHAT}", [master_key], wish)
+        try:
+            if not reply.ok:
+                raise answers.refusal(reply, f"{self._source.settings.base_url}: {_WHAT}", [master_key], wish)
+            issued = answers.issued(reply, began=began, duration_s=self._settings.duration, alias=alias)
+        except TransientFetchError:  # a gateway's 504, or a key that nobody can use: it may be there
+            self._source.leftovers.lost(alias, began + self._settings.duration)
+            raise
         self._source.leftovers.reached()
-        return answers.issued(reply, began=began, duration_s=self._settings.duration, alias=alias)
+        return issued
 
     async def _asked(self, master_key: Secret, wish: Mapping[str, Any], began: float) -> Reply:
         headers = {"Authorization": bearer(master_key)}

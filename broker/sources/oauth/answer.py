@@ -35,12 +35,19 @@ class Answer:
         return Secret(text) if isinstance(text, str) and flaw(text) is None else None
 
     @property
+    def lifetime_s(self) -> float:
+        """How long its token lives; 0 where it does not say."""
+        with suppress(expiry.BadTime):
+            return expiry.span(self.fields.get("expires_in"), 0.0)
+        return 0.0
+
+    @property
     def sign_in_ends_at(self) -> float | None:
         """When the refresh token dies that it brings, where the provider says (there is no standard for it yet)."""
-        for name in _REFRESH_SPANS:
+        for name in _REFRESH_SPANS if self.refresh_token is not None else ():
             with suppress(expiry.BadTime):
-                if self.refresh_token is not None and self.fields.get(name):
-                    return expiry.span(self.fields[name], self.at)
+                if (ends_at := expiry.span(self.fields.get(name), self.at)) > self.at:
+                    return ends_at
         return None
 
     def issued(self, settings: OAuthSettings, where: str, details: Mapping[str, str]) -> Issued:

@@ -45,6 +45,9 @@ class ProviderClient(OAuth2Client):  # type: ignore[misc]  # Authlib has no type
 
     client_auth_class = OAuth2ClientAuth
     oauth_error_class = ErrorAnswer
+    token: Any = None
+    """An answer as it came: the library's own fails at a time that it cannot read, and the refresh token beside it,
+    which is the only good one by then, would be lost."""
 
     @classmethod
     def made(

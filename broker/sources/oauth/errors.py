@@ -13,7 +13,7 @@ from typing import Final
 import requests
 
 from broker.errors import FetchError, PermanentFetchError, TransientFetchError
-from broker.secret import Secret
+from broker.secret import Secret, scrub
 from broker.sources.complaint import last_line
 from broker.sources.oauth.refusals import ErrorAnswer, NotThere, ProviderRefused
 from broker.sources.oauth.transport import Redirected
@@ -75,6 +75,7 @@ def shown(address: str) -> str:
 
 def _refused(error: ErrorAnswer, line: str, sent: Sequence[Secret]) -> FetchError:
     code = error.error if isinstance(error.error, str) and _ERROR.fullmatch(error.error) else "an error"
+    code = scrub(code, sent)
     description = error.description if isinstance(error.description, str) else ""
     # Whole first, then by words: of a secret with blanks in it the second would leave what looks like a word.
     whole = last_line(" ".join(description.split()).encode(), b"", [secret.reveal() for secret in sent])

@@ -47,9 +47,7 @@ class Shared:
     @property
     def young(self) -> bool:
         """Whether most of its life is left."""
-        lifetime = self.answer.fields.get("expires_in")
-        life_s = float(lifetime) if isinstance(lifetime, int | float) else 0.0
-        return time.time() - self.answer.at < (1 - _YOUNG) * life_s
+        return time.time() - self.answer.at < (1 - _YOUNG) * self.answer.lifetime_s
 
 
 class Session:

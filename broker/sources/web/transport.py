@@ -25,6 +25,9 @@ _REDIRECTS_MAX: Final = 3
 class AnswerTooLarge(requests.RequestException):
     """No secret is that large."""
 
+    def __init__(self) -> None:
+        super().__init__(f"its answer has more than {ANSWER_MAX // 1024 // 1024} MiB")
+
 
 class Busy(requests.RequestException):
     """The server wants to be left alone for `retry_after_s`."""
@@ -71,7 +74,7 @@ def _pieces(response: requests.Response) -> Any:  # noqa: ANN401  # of bytes
         size += len(piece)
         if size > ANSWER_MAX:
             response.close()
-            raise AnswerTooLarge(f"more than {ANSWER_MAX // 1024 // 1024} MiB")
+            raise AnswerTooLarge
         yield piece
 
 

@@ -13,12 +13,15 @@ import requests
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from broker.sources.web.server import Server
+from broker.sources.web.transport import AnswerTooLarge
 
 
 def unreached(error: Exception, server: Server) -> str:
     """Say what happened and what to look at, without the server's name."""
     if isinstance(error, requests.Timeout):
         return f"no answer within {server.timeout:g} s (the source's timeout); {_whether_there(server)}"
+    if isinstance(error, AnswerTooLarge):
+        return f"{error}; check `{server.key}` of the source (is that the right server?)"
     known = (_known(cause, server) for cause in _causes(error))
     return next(
         (words for words in known if words),
