@@ -7,25 +7,22 @@ import logging
 import math
 from collections.abc import Callable
 from random import Random
-from typing import Final
 
 from broker.clock import Clock, Now
 from broker.engine.callers import History, Session
 from broker.engine.life import Life
-from broker.engine.vocabulary import Failure, Held, Plan, Trouble
+from broker.engine.vocabulary import Failure, Held, Plan
 from broker.errors import Locked
 from broker.model import Issued, Kind, Timing
+from broker.service.alarm import Alarm
 from broker.service.at_rest import AtRest
-from broker.service.attempt import attempt
 from broker.service.cache import TokenCache
 from broker.service.events import Event, Who
+from broker.service.flight import Flight
 from broker.service.promises import Promises
 from broker.sources.interface import Fetcher, Renewing, Returning
 
 log = logging.getLogger(__name__)
-
-_SLEEP_MAX_S: Final = 30.0
-"""The event loop's timers stand still in suspend and know no clock jumps: look up at least so often."""
 
 
 class Keeper:
@@ -55,8 +52,8 @@ class Keeper:
         self._kind = kind
         self._promises = Promises()
         self._history = History()
-        self._flight: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._flight = Flight(name, self._landed)
+        self._alarm = Alarm(self._tick)
         self._retired = False
         self._fingerprint: tuple[int, str] = (0, "")
 
@@ -93,7 +90,7 @@ class Keeper:
         if self.life.force(now):
             self._renounce()
             self._launch()
-        await self._landing(math.inf)
+        await self._flight.landing()
         return damped_s
 
     def rejected(self, fingerprint: str, reason: str, who: Who | None = None) -> bool:
@@ -168,9 +165,7 @@ class Keeper:
         if not self._at_rest.holds_one:
             self._let_go()
         self.life.forget()
-        if self._flight is not None:
-            self._flight.cancel()
-            self._flight = None
+        if self._flight.call_off():
             self.life.interrupted()
 
     def unlock(self) -> None:
@@ -196,26 +191,18 @@ class Keeper:
     def retire(self) -> None:
         """Start nothing more; who waits still gets an answer."""
         self._retired = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.stop()
 
     async def close(self) -> None:
         """Stop for good, a running fetch included."""
         if self._retired or not self._at_rest.holds_one:
             self._let_go()
         self.retire()
-        if self._flight is not None:
-            flight = self._flight
-            flight.cancel()
-            await asyncio.wait({flight})
-        if self.life.fetching:  # it was cancelled before its first step
-            self._flight = None
-            self._failed(Failure(Trouble.TRANSIENT, "the fetch was interrupted"))
+        await self._flight.stop()
 
     async def settled(self) -> None:
         """Wait until no fetch is running, and where the token is to be given back, until nobody may use it."""
-        await self._landing(math.inf)
+        await self._flight.landing()
         held, now = self.life.held, self._clock.now()
         if held is not None and isinstance(self.fetcher, Returning):
             await asyncio.sleep(min(held.remaining_s(now), self._promises.left_s(held.serial, now.mono)))
@@ -233,16 +220,11 @@ class Keeper:
             patience = min(patience, now.mono + plan.wait_s) if plan.wait_s < math.inf else deadline
             if not self._should_wait(plan, now, patience):
                 return self.life.answer(now)
-            await self._landing(patience - now.mono)
+            await self._flight.landing(patience - now.mono)
             now = self._clock.now()
 
     def _should_wait(self, plan: Plan, now: Now, patience: float) -> bool:
         return plan.wait_s > 0 and now.mono < patience
-
-    async def _landing(self, at_most_s: float) -> None:
-        """Wait for the running fetch, if any; a waiter that leaves cancels nothing."""
-        if self._flight is not None:
-            await asyncio.wait({self._flight}, timeout=None if at_most_s == math.inf else at_most_s)
 
     def _reject(self, now: Now, serial: int, reason: str, who: Who | None) -> bool:
         known = self.life.rejected
@@ -264,21 +246,10 @@ class Keeper:
             self.fetcher.renounce()
 
     def _launch(self) -> None:
-        self._flight = asyncio.create_task(self._fetch(), name=f"fetch {self.name}")
-
-    async def _fetch(self) -> None:
         known = self.life.held.issued.parts.values() if self.life.held is not None else ()
-        try:
-            outcome = await attempt(self.fetcher, self.name, known)
-        except asyncio.CancelledError:
-            self._landed(Failure(Trouble.TRANSIENT, "the fetch was interrupted"))
-            raise
-        self._landed(outcome)
+        self._flight.launch(self.fetcher, known)
 
     def _landed(self, outcome: Issued | Failure) -> None:
-        if self._flight is not asyncio.current_task():
-            return  # locked meanwhile: whatever it brings is not to be in memory
-        self._flight = None
         if isinstance(outcome, Failure):
             self._failed(outcome)
         else:
@@ -310,19 +281,8 @@ class Keeper:
         if self.life.held is not None and self.life.held.dead:
             self._at_rest.discard()
         due = None if self._retired or self.locked else self.life.wake_at(now)
-        if due is None:
-            return
-        loop = asyncio.get_running_loop()
-        when = loop.time() + min(max(0.0, due - now.mono), _SLEEP_MAX_S)
-        if self._timer is not None:
-            if self._timer.when() <= when:
-                return
-            self._timer.cancel()
-        self._timer = loop.call_at(when, self._wake)
-
-    def _wake(self) -> None:
-        self._timer = None
-        self._tick()
+        if due is not None:
+            self._alarm.set(due - now.mono)
 
     def _tick(self) -> None:
         now = self._clock.now()
