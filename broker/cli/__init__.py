@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "env": "env",
     "exec": "env",
     "export": "credentials",
+    "import": "import_",
     "lock": "lock",
     "login": "login",
     "logout": "login",

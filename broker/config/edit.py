@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +24,12 @@ _LOCAL: Final = """\
 source = "local"         # the broker's own encrypted store; fill it with: broker secret set {name}
 """
 
+_BARE: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+
 Tree = dict[str, Any]
+
+Tables = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""By section (`sources`, `credentials`), then by name."""
 
 
 def add_audience(text: str, path: Path, credential: str, url: str) -> str:
@@ -75,6 +80,70 @@ def add_local(text: str, path: Path, credential: str) -> str:
         added = f'default = "{known[0]}"{line_end}{line_end}{added}'
     meant["credentials"][credential] = {"source": "local"}
     return _read_back(added, meant, f'add a table [credentials.{credential}] with source = "local" by hand', path)
+
+
+def add_tables(text: str, path: Path, tables: Tables, *, default: str | None = None) -> str:
+    """Add sources and credentials at the end, in place of those of the same names. Raises `ConfigError`.
+
+    `default`: the default credential, where there is none yet. Else a credential that was the only one, and so the
+    default, stays the default.
+    """
+    before = load(text, path)
+    known = list(before.get("credentials", {}))
+    text = _without(text, path, tables)
+    meant = load(text, path)
+    line_end = "\r\n" if "\r\n" in text else "\n"
+    lines = []
+    for section, named in tables.items():
+        for name, table in named.items():
+            meant.setdefault(section, {})[name] = table
+            lines += [
+                f"[{section}.{_key(name)}]",
+                *(f"{_key(key)} = {_value(value)}" for key, value in table.items()),
+                "",
+            ]
+    gap = line_end * (1 if text.endswith("\n") else 2) if text.strip() else ""
+    added = text + gap + line_end.join(lines)
+    default = default or (known[0] if len(known) == 1 else None)
+    if default is not None and "default" not in meant:
+        meant["default"] = default
+        added = f'default = "{default}"{line_end}{line_end}{added}'
+    return _read_back(added, meant, "add the tables that --dry-run shows by hand", path)
+
+
+def _without(text: str, path: Path, tables: Tables) -> str:
+    """Take out what is to be written anew."""
+    there = load(text, path)
+    gone = [(section, name) for section, named in tables.items() for name in named if name in there.get(section, {})]
+    if not gone:
+        return text
+
+    def change(tree: Any) -> None:  # noqa: ANN401  # dict or tomlkit's own
+        for section, name in gone:
+            del tree[section][name]
+            if not tree[section]:
+                del tree[section]
+
+    names = ", ".join(f"[{section}.{name}]" for section, name in gone)
+    return _edited(text, path, change, f"take {names} out by hand")
+
+
+def lines_of(tables: Tables) -> list[str]:
+    """Write tables as they are added."""
+    return add_tables("", Path("/"), tables).splitlines()
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else json.dumps(name)
+
+
+def _value(value: object) -> str:
+    """Write a text, a list or a table in one line; a text of JSON is one of TOML too."""
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{_key(key)} = {_value(inner)}' for key, inner in value.items())} }}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _edited(text: str, path: Path, change: Callable[[Any], None], by_hand: str) -> str:

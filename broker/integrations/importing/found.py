@@ -1,0 +1,91 @@
+"""What was found in a file of another tool's: the words that its readers share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from broker import audience
+from broker.secret import Secret, flaw
+
+ANTHROPIC: Final = "https://api.anthropic.com"
+
+_KEY_ID: Final = re.compile(r"A[A-Z0-9]{15,127}", re.ASCII)
+"""Stricter than our config, where an ID is plain text: a secret key in its place has small letters, or a slash."""
+_SHOWABLE: Final = re.compile(r"[A-Za-z0-9][\w .:/@+-]{0,79}", re.ASCII)
+_TOKEN_LIKE: Final = re.compile(r"sk-|eyJ|[A-Za-z0-9_-]{33,}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A secret in a table, until it has its place in the store; `suffix`: what follows the credential's name there."""
+
+    secret: Secret
+    suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One credential. `name` is the other tool's; `source` None: it is a secret of our own store.
+
+    In both tables a `Kept` stands for each secret. `notes`: what a person may do next, with NAME for our name of it.
+    """
+
+    name: str
+    credential: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] | None = None
+    key: Kept | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All that was found; `remarks` say what is not carried over, and why."""
+
+    found: tuple[Found, ...]
+    remarks: tuple[str, ...] = ()
+
+
+class NotCarried(Exception):
+    """One entry of the file cannot become a credential; says why, without any of its values."""
+
+
+def key(name: str, text: str, base_url: str | None = None, notes: tuple[str, ...] = ()) -> Found:
+    """Make a credential of a key and the place that it is for. Raises `NotCarried`."""
+    if (problem := flaw(text)) is not None:
+        raise NotCarried(f"its key {problem}")
+    if "${" in text:
+        raise NotCarried("its key is a reference to a variable, and not here")
+    return Found(name, key=Kept(Secret(text)), credential=released_for(base_url), notes=notes)
+
+
+def released_for(base_url: str | None) -> dict[str, Any]:
+    """Write the audience of a base URL; none for Anthropic's own, which is the usual one. Raises `NotCarried`."""
+    if not base_url:
+        return {}
+    url = base_url.rstrip("/")
+    url = url.removesuffix("/v1")  # Claude Code adds that itself, and its own base URL goes without
+    if (problem := audience.problem(url)) is not None:
+        raise NotCarried(f"its base URL cannot be an audience: {problem}")
+    return {} if url == ANTHROPIC else {"audience": [url]}
+
+
+def aws_keys(key_id: str, secret: str, session_token: str = "") -> dict[str, Any]:
+    """Write the keys of an `aws` source. Raises `NotCarried`."""
+    if not (key_id and secret):
+        raise NotCarried("of access key and secret key one is missing")
+    if not _KEY_ID.fullmatch(key_id):
+        raise NotCarried("its access key is no ID such as AKIA followed by capital letters and digits")
+    parts = {"secret_access_key": secret, "session_token": session_token}
+    for name, text in parts.items():
+        if text and (problem := flaw(text)) is not None:
+            raise NotCarried(f"its {name} {problem}")
+    kept = {name: Kept(Secret(text), name.replace("_", "-")) for name, text in parts.items() if text}
+    return {"access_key_id": key_id, **kept}
+
+
+def shown(text: str) -> str:
+    """Show a name of the file's; one that may be a secret in the wrong place is not shown."""
+    return text if _SHOWABLE.fullmatch(text) and not _TOKEN_LIKE.match(text) else "(odd name)"

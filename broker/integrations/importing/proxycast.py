@@ -1,0 +1,142 @@
+"""ProxyCast's provider file: its "Claude Custom" providers (the project's documentation, "Claude Custom").
+
+A list under `providers`, providers by name at the top, and at the top, under the type's name, what all of them share.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from broker.errors import ConfigError
+from broker.integrations.importing import plain_yaml
+from broker.integrations.importing.found import Found, NotCarried, Reading, aws_keys, key, shown
+
+TYPE: Final = "claude-custom"
+
+Table = Mapping[str, Any]
+
+_KNOWN: Final = frozenset(
+    {"name", "type", "api_key", "base_url", "api_version", "headers", "timeout"}
+    | {"aws_region", "aws_access_key", "aws_secret_key", "model_id", "enabled", "disabled"}
+)
+_MARKS: Final = frozenset({"type", "api_key", "aws_region", "aws_access_key", "model_id"})
+"""What makes a table at the top a provider."""
+_USUAL_VERSION: Final = "2023-06-01"
+_MODEL: Final = re.compile(r"[A-Za-z0-9][\w.:/-]{0,199}", re.ASCII)
+_SPAN: Final = re.compile(r"[0-9]{1,6}(ms|s|m)?", re.ASCII)
+_MILLISECONDS: Final = {"ms": 1, "s": 1000, "m": 60_000, None: 1000}
+
+
+def read(text: str, path: Path) -> Reading:
+    """Read a file. Raises `ConfigError` for what is none of ProxyCast's."""
+    top = plain_yaml.load(text, path)
+    remarks: list[str] = []
+    shared = _table(top.get(TYPE)) if isinstance(top, dict) else {}
+    entries = list(_entries(top, remarks))
+    if _MARKS & shared.keys() - {"type"}:
+        entries.append((TYPE, shared))
+    if not entries:
+        raise ConfigError([f"{path}: no provider in it; expected a list `providers`, as ProxyCast writes it"])
+    found: list[Found] = []
+    for name, entry in entries:
+        try:
+            found.append(_provider(name, {**shared, **entry}, remarks))
+        except NotCarried as why:
+            remarks.append(f"{shown(name)}: {why}")
+    return Reading(tuple(found), tuple(dict.fromkeys(remarks)))
+
+
+def _entries(top: object, remarks: list[str]) -> Iterator[tuple[str, Table]]:
+    """Find every provider, by name."""
+    if isinstance(top, list):
+        yield from _listed(top, remarks)
+    elif isinstance(top, dict):
+        for name, value in top.items():
+            if name == "providers" and isinstance(value, list):
+                yield from _listed(value, remarks)
+            elif name == "providers" and isinstance(value, dict):
+                yield from ((inner, _table(entry)) for inner, entry in value.items())
+            elif isinstance(value, dict) and _MARKS & value.keys() and name != TYPE:
+                yield name, value
+            elif name != TYPE:
+                remarks.append(f"{shown(name)}: no provider, and nothing that the broker keeps")
+
+
+def _listed(entries: list[Any], remarks: list[str]) -> Iterator[tuple[str, Table]]:
+    for number, entry in enumerate(entries, 1):
+        if isinstance(entry, dict):
+            yield _text(entry, "name") or f"provider-{number}", entry
+        else:
+            remarks.append(f"provider {number}: not a table")
+
+
+def _provider(name: str, entry: Table, remarks: list[str]) -> Found:
+    if (type_ := _text(entry, "type")) not in {"", TYPE}:
+        raise NotCarried(f"its type {shown(type_)} is none that Claude Code's keys are of; only {TYPE} is read")
+    if _text(entry, "enabled").lower() == "false" or _text(entry, "disabled").lower() == "true":
+        remarks.append(f"{shown(name)}: switched off there; here it is not")
+    notes = tuple(_notes(name, entry, remarks))
+    if _text(entry, "api_key"):
+        return key(name, _text(entry, "api_key"), _text(entry, "base_url"), notes)
+    if not {"aws_region", "aws_access_key", "aws_secret_key", "model_id"} & entry.keys():
+        raise NotCarried("it has neither an api_key nor anything of AWS's")
+    return _bedrock(name, entry, notes, remarks)
+
+
+def _bedrock(name: str, entry: Table, notes: tuple[str, ...], remarks: list[str]) -> Found:
+    ids = _text(entry, "aws_access_key"), _text(entry, "aws_secret_key")
+    source: dict[str, Any] = {"type": "aws"}
+    region = _text(entry, "aws_region")
+    if region:
+        source["region"] = region
+    if any(ids):
+        source |= aws_keys(*ids)
+    else:
+        remarks.append(f"{shown(name)}: by an IAM role, which is looked for when the daemon asks, as the AWS CLI does")
+    model = _text(entry, "model_id")
+    setup = "broker setup claude-code --credential NAME --provider bedrock"
+    setup += f" --region {region}" * bool(_MODEL.fullmatch(region)) + f" --model {model}" * bool(
+        _MODEL.fullmatch(model)
+    )
+    return Found(name, source=source, notes=(*notes, setup))
+
+
+def _notes(name: str, entry: Table, remarks: list[str]) -> Iterator[str]:
+    """Say what Claude Code does by settings of its own."""
+    who = shown(name)
+    version = _text(entry, "api_version")
+    if version and version != _USUAL_VERSION:
+        remarks.append(f"{who}: api_version, as Claude Code always says {_USUAL_VERSION}")
+    if headers := _table(entry.get("headers")):
+        names = ", ".join(shown(header) for header in headers)
+        remarks.append(f"{who}: the headers {names}, as Claude Code sends those by its own settings")
+        yield "broker setup claude-code --credential NAME --header 'Name: value' (for those that are no secrets)"
+    timeout = entry.get("timeout")
+    if timeout:
+        remarks.append(f"{who}: timeout, as Claude Code has its own{_timeout(timeout)}")
+    if _text(entry, "api_key") and (model := _text(entry, "model_id")):
+        yield "broker setup claude-code --credential NAME" + f" --model {model}" * bool(_MODEL.fullmatch(model))
+    if odd := [shown(field) for field in entry if field not in _KNOWN]:
+        remarks.append(f"{who}: {', '.join(odd)}, which are not known here")
+
+
+def _timeout(timeout: object) -> str:
+    """Say how Claude Code is told the same."""
+    found = _SPAN.fullmatch(_text(_table(timeout), "request"))
+    if found is None:
+        return ": API_TIMEOUT_MS in the `env` of its settings"
+    number, unit = found[0].rstrip("ms"), found[1]
+    return f': "API_TIMEOUT_MS": "{int(number) * _MILLISECONDS[unit]}" in the `env` of its settings'
+
+
+def _table(value: object) -> Table:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(entry: Table, field: str) -> str:
+    value = entry.get(field)
+    text = value.strip() if isinstance(value, str) else ""
+    return "" if text.lower() in {"null", "~"} else text
