@@ -8,12 +8,12 @@ one as running until `fetched` or `failed` is called. See DESIGN, "One credentia
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from random import Random
 from typing import Final
 
 from broker.clock import Now
 from broker.engine.advice import YOUNG, too_long_ttl
+from broker.engine.hand import AHEAD, ALIVE_S, Hand
 from broker.engine.pacing import Pace, Peak
 from broker.engine.refusal import Refusal
 from broker.engine.vocabulary import Counters, Failure, Held, Plan, Receipt, State, Trouble, Warn
@@ -23,15 +23,6 @@ from broker.model import Issued, Timing
 BRIEF_WAIT_S: Final = 0.5
 """How long an ask waits for a better token while one that is still valid is in hand."""
 
-AHEAD: Final = 1 / 3
-"""Share of its lifetime that is left when a token is replaced ahead of time."""
-
-JITTER: Final = 1 / 10
-"""Up to this share of the lifetime earlier than that, so that a fleet does not move as one."""
-
-ALIVE_S: Final = 0.1
-"""A token with less life than this when it is received cannot be handed on alive."""
-
 
 class Life:
     """The state machine of one credential; `name` is for its messages."""
@@ -39,30 +30,31 @@ class Life:
     def __init__(self, timing: Timing, random: Random, name: str = "NAME") -> None:
         self.name = name
         self.timing = timing
-        self.held: Held | None = None
         self.fetching = False
         self.failure: Failure | None = None
         self.counters = Counters()
         self.last_refresh: Now | None = None
-        self._random = random
+        self._hand = Hand(timing.max_age_s, random)
         self._pace = Pace(random)
         self._peak = Peak()
-        self._serial = 0
-        self._unconfirmed = False
         self._asked_at: float | None = None
         self._ordered_at = -math.inf
         self._began_at = -math.inf
         self._refusal = Refusal(timing.refresh_interval_min_s)
         self._limited_until = -math.inf
 
+    @property
+    def held(self) -> Held | None:
+        """The token in hand, dead or alive."""
+        return self._hand.held
+
     # --- what happens -------------------------------------------------------------------------------------------
 
     def retime(self, timing: Timing) -> None:
         """Follow other durations from now on; the token in hand and what is known of it stay."""
         self._refusal.retime(timing.refresh_interval_min_s)
+        self._hand.retime(timing.max_age_s)
         self.timing = timing
-        if self.held is not None:
-            self.held = replace(self.held, jitter_s=self._jitter_s(self.held.lifetime_s))
 
     def ask(self, now: Now, ttl_s: float) -> Plan:
         """Somebody wants a token to keep for `ttl_s`: say whether to fetch, and how long to wait for it."""
@@ -153,13 +145,12 @@ class Life:
         self.fetching = False
         self.failure = None
         self.last_refresh = now
-        self._unconfirmed = False
         self.counters.refreshes += 1
         if repeated is not None:
-            self._curtail(now, repeated, issued, lifetime_s)
+            self._hand.curtail(now, repeated, issued, lifetime_s)
             self._pace.repeated(now.mono, lifetime_s)
         else:
-            self._hold(now, issued, lifetime_s, new=not same)
+            self._hand.take(now, issued, lifetime_s)
             self._pace.gained(now.mono)
         self._refusal.fetched(now.mono, same=same)
         return not same
@@ -178,26 +169,17 @@ class Life:
     def restore(self, now: Now, receipt: Receipt) -> bool:
         """Take up the token that an earlier run of the daemon received: return whether it is alive.
 
-        Its age counts on. A negative one (the time of day was set back before another boot) tells nothing of how
-        long it has lived, so it counts as dead. A token without end is served, but confirmed as soon as somebody
-        asks: nobody knows what happened to it meanwhile.
+        One without end is served, but confirmed as soon as somebody asks: nobody knows what happened to it meanwhile.
         """
-        if self.held is not None:
+        if not self._hand.restore(now, receipt):
             return False
-        held = self._held(receipt.issued, self._serial + 1, receipt.received_in(now), receipt.lifetime_s)
-        if held.age_s(now) < 0 or not held.remaining_s(now) >= ALIVE_S:
-            return False
-        self._serial += 1
-        self.held = held
-        self.last_refresh = held.received
-        self._unconfirmed = held.lifetime_s == math.inf
+        self.last_refresh = receipt.received_in(now)
         return True
 
     def forget(self) -> None:
         """Drop the token in hand: it is to be in memory no longer, or is known to be replaced."""
-        self.held = None
+        self._hand.drop()
         self._refusal.forget()
-        self._unconfirmed = False
         self._ordered_at = self._limited_until = -math.inf
 
     # --- what to show -------------------------------------------------------------------------------------------
@@ -276,45 +258,18 @@ class Life:
 
     def _replace_at(self, now: Now) -> float:
         """When the token in hand is to be replaced, were the source always ready; inf: never."""
-        held = self.held
-        if held is None or held.dead or (self.failure is not None and not self._refusal.stands):
+        if self.failure is not None and not self._refusal.stands:
             return now.mono  # whatever the failed fetch was for is still wanted
-        if self._unconfirmed:
-            return now.mono
-        if held.lifetime_s < math.inf:
-            ahead_s = max(AHEAD * held.lifetime_s, self._peak.value(now.mono)) + held.jitter_s
-            return now.mono + held.remaining_s(now) - min(ahead_s, (1 - YOUNG) * held.lifetime_s)
-        if self.timing.max_age_s is not None:
-            return held.received.mono + self.timing.max_age_s - held.jitter_s
-        return math.inf
+        return self._hand.replace_at(now, self._peak.value(now.mono))
 
     def _is_stale(self, now: Now, held: Held) -> bool:
         wanted_s = self._peak.value(now.mono) or self.timing.min_validity_s
         short = held.remaining_s(now) < min(wanted_s, AHEAD * held.lifetime_s)
         return short or self.failure is not None or self._refusal.stands
 
-    # --- changes ------------------------------------------------------------------------------------------------
-
     def _bury(self, now: Now) -> None:
-        """Once dead, dead for good: a clock set back revives nothing."""
-        if self.held is not None and not self.held.dead and self.held.remaining_s(now) <= 0:
-            self.held = replace(self.held, dead=True)
+        if self._hand.bury(now):
             self._refusal.stands = False
-
-    def _hold(self, now: Now, issued: Issued, lifetime_s: float, *, new: bool) -> None:
-        self._serial += new
-        self.held = self._held(issued, self._serial, now, lifetime_s)
-
-    def _held(self, issued: Issued, serial: int, received: Now, lifetime_s: float) -> Held:
-        return Held(issued, serial, received, lifetime_s, jitter_s=self._jitter_s(lifetime_s))
-
-    def _jitter_s(self, lifetime_s: float) -> float:
-        spread_s = lifetime_s if lifetime_s < math.inf else (self.timing.max_age_s or 0.0)
-        return self._random.random() * JITTER * spread_s
-
-    def _curtail(self, now: Now, held: Held, issued: Issued, lifetime_s: float) -> None:
-        """The source repeats itself: believe it where it says that the token dies sooner."""
-        self.held = replace(held, issued=issued, lifetime_s=min(held.lifetime_s, held.age_s(now) + lifetime_s))
 
     def _why(self, now: Now) -> NeedsLogin | SourceFailed:
         if self.failure is None:
