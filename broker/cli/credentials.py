@@ -12,7 +12,7 @@ from broker.cli import formats, gcp_executable
 from broker.cli.arguments import CREDENTIAL, VARIABLE, examples
 from broker.cli.output import span
 from broker.client import Client
-from broker.errors import NeedsLogin, SourceFailed
+from broker.errors import Locked, NeedsLogin, SourceFailed
 
 
 @click.command("token", epilog=examples("broker token", "broker token work --json"))
@@ -50,6 +50,10 @@ def refresh_command(name: str | None, *, as_json: bool) -> None:
     if status["last_error"]:
         failed = NeedsLogin if status["state"] == "needs-login" else SourceFailed
         raise failed(f"{status['name']}: {status['last_error']} (now {status['state']}{damped})")
+    if status["state"] == "locked":
+        raise Locked(f"{status['name']}: called off, the broker was locked meanwhile; run: broker unlock")
+    if status["state"] == "empty":
+        raise SourceFailed(f"{status['name']}: called off, the config was changed meanwhile; try again")
     if as_json:
         return
     left = status["expires_in_s"]

@@ -104,6 +104,18 @@ def test_a_refresh_that_comes_too_soon_says_for_how_long(type_: Type, control: S
     assert "; not asked again so soon, try in 7s" in (said.err if failed else said.out)
 
 
+@pytest.mark.parametrize(("state", "mend", "code"), [("locked", "broker unlock", 77), ("empty", "try again", 69)])
+def test_a_refresh_that_was_called_off_is_an_error(
+    type_: Type, control: Script, state: str, mend: str, code: int
+) -> None:
+    """By `broker lock`, or a new config: there is no token."""
+    control.credentials = [credential_status("work", state=state, fingerprint=None, expires_in_s=None)]
+    said = type_("refresh work")
+    assert (said.code, said.out) == (code, "")
+    assert said.err.startswith("broker: work: called off, ")
+    assert mend in said.err
+
+
 def test_a_refresh_that_needs_a_person_exits_so(type_: Type, control: Script) -> None:
     """77, as the helper does."""
     control.credentials = [credential_status("work", state="needs-login", last_error="run: broker login corp")]
