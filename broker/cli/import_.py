@@ -16,7 +16,7 @@ from broker.cli import hidden
 from broker.cli.arguments import examples
 from broker.cli.output import printable, warn
 from broker.client import Client
-from broker.errors import BadRequest, BrokerError, ConfigError
+from broker.errors import BadRequest, BrokerError, ConfigError, Locked
 from broker.integrations import textfile
 from broker.secret import Secret
 from broker.state_folder.access import State
@@ -83,7 +83,7 @@ def _import(tool: str, *, file: Path, yes: bool, dry_run: bool, force: bool, poo
     if found.text is None:
         raise ConfigError([f"{file}: there is no such file"])
     reading = importing.READERS[tool](found.text, file)
-    stored = Stored(State(Client(paths.socket_path()), paths.config_path(), _passphrase, warn))
+    stored = Stored(State(Client(paths.socket_path()), paths.config_path(), _remembered(), warn))
     plan = _plan(reading, stored, force=force, pool=pool, dry_run=dry_run)
     _show(plan)
     if plan.changes_nothing or dry_run:
@@ -134,16 +134,15 @@ def _agreed(plan: Plan, *, yes: bool) -> bool:
 
 def _apply(plan: Plan, stored: Stored) -> None:
     """Store first: a config that names what is not there would have the daemon hand out nothing."""
-    before = set(stored.names())
     textfile.check_unchanged(plan.file)
-    stored.put_all(plan.secrets)
+    stored.put_all(plan.secrets, plan.stored)
     try:
         textfile.replace(plan.file, plan.after)
-    except BaseException:
-        for name in (name for name in plan.secrets if name not in before):
+    except BrokerError:
+        for name in (name for name in plan.secrets if name not in plan.stored):
             with suppress(BrokerError):
                 stored.delete(name)
-        click.echo("broker: nothing was imported; what was stored for it is taken back; run this again", err=True)
+        warn("nothing is imported; what was stored for it is taken back")
         raise
     click.echo(f"stored {len(plan.secrets)} secrets; {plan.file.path} is written")
     try:
@@ -162,5 +161,15 @@ def _after(plan: Plan, file: Path) -> None:
     click.echo("keys that others may have read are best replaced where they come from")
 
 
-def _passphrase(new: bool) -> Secret:  # noqa: FBT001  # what `State` gives
-    return hidden.passphrase(new=new)
+def _remembered() -> Callable[[bool], Secret]:
+    """Give what asks for the store's passphrase once, however often the store is opened."""
+    typed: list[Secret] = []
+
+    def passphrase(new: bool) -> Secret:  # noqa: FBT001  # what `State` gives
+        if not typed:
+            if not sys.stdin.isatty():
+                raise Locked("the passphrase is needed, and there is no terminal to ask on; run first: broker unlock")
+            typed.append(hidden.passphrase(new=new))
+        return typed[0]
+
+    return passphrase

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -35,10 +35,12 @@ class Stored:
         client = self.state.client
         self.state.either(lambda: client.put_secret(name, value), lambda store: StoredSecrets(store).put(name, value))
 
-    def put_all(self, values: Mapping[str, Secret]) -> None:
-        """Store several for good, and none of the new ones where one cannot be. Raises what `put` raises."""
+    def put_all(self, values: Mapping[str, Secret], known: Collection[str]) -> None:
+        """Store several for good, and where one cannot be, none. Raises what `put` raises.
+
+        `known`: names that are there already; what they had is not put back.
+        """
         client = self.state.client
-        before = set(self.names())
 
         def ask() -> None:
             done: list[str] = []
@@ -47,7 +49,7 @@ class Stored:
                     client.put_secret(name, value)
                     done.append(name)
             except BrokerError:
-                for name in (name for name in done if name not in before):
+                for name in (name for name in done if name not in known):
                     with suppress(BrokerError):
                         client.delete_secret(name)
                 raise
@@ -60,7 +62,7 @@ class Stored:
                     await stored.put(name, value)
                     done.append(name)
             except BrokerError:
-                for name in (name for name in done if name not in before):
+                for name in (name for name in done if name not in known):
                     with suppress(BrokerError):
                         await stored.delete(name)
                 raise

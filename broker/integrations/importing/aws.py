@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ def read(text: str, path: Path) -> Reading:
     made, remarks = [], []
     for name, profile in found.items():
         try:
-            made.append(Found(name, source=_source(name, found), notes=tuple(_notes(profile))))
+            made.append(Found(name, source=_source(name, found), about=_about(profile)))
         except NotCarried as why:
             remarks.append(f"profile {shown(name)}: {why}")
     return Reading(tuple(made), tuple(remarks))
@@ -94,6 +94,5 @@ def _role(profile: Profile) -> dict[str, Any]:
     return role
 
 
-def _notes(profile: Profile) -> Iterator[str]:
-    if profile.get("aws_session_token"):
-        yield "the keys of NAME have a session token, so they end within hours"
+def _about(profile: Profile) -> str:
+    return "its keys have a session token, so they end within hours" if profile.get("aws_session_token") else ""

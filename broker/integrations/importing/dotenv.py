@@ -91,12 +91,11 @@ def _aws(variables: Variables) -> Iterator[Found]:
     source: dict[str, Any] = {"type": "aws"}
     if region := _first(variables, _REGIONS):
         source["region"] = region
-    notes: tuple[str, ...] = ()
+    about = ""
     if "AWS_ACCESS_KEY_ID" in variables or "AWS_SECRET_ACCESS_KEY" in variables:
         token = variables.get("AWS_SESSION_TOKEN", "")
         source |= aws_keys(variables.get("AWS_ACCESS_KEY_ID", ""), variables.get("AWS_SECRET_ACCESS_KEY", ""), token)
-        notes = ("the keys of NAME have a session token, so they end within hours; better: a profile or a role",)
-        notes = notes if token else ()
+        about = "its keys have a session token, so they end within hours" if token else ""
     elif "AWS_WEB_IDENTITY_TOKEN_FILE" in variables and "AWS_ROLE_ARN" in variables:
         source["web_identity_token"] = {"file": variables["AWS_WEB_IDENTITY_TOKEN_FILE"]}
         source["role_arn"] = variables["AWS_ROLE_ARN"]
@@ -106,7 +105,9 @@ def _aws(variables: Variables) -> Iterator[Found]:
         source["profile"] = variables["AWS_PROFILE"]
     else:
         return
-    yield Found("aws-env", source=source, notes=notes)
+    setup = "broker setup claude-code --credential NAME --provider bedrock"
+    setup += f" --region {region}" * bool(_MODEL.fullmatch(region))
+    yield Found("aws-env", source=source, about=about, notes=(setup,))
 
 
 def _bearer(variables: Variables) -> Iterator[Found]:
@@ -136,8 +137,8 @@ def _litellm_master(variables: Variables) -> Iterator[Found]:
     table: dict[str, Any] = {"type": "litellm", "base_url": url, "master_key": Kept(Secret(master), "master-key")}
     if url.startswith("http:"):
         table["allow_http"] = True
-    note = "NAME gives keys of an hour each, made with the master key, instead of that itself"
-    yield Found("litellm-keys", source=table, credential={"duration": "1h"}, notes=(note,))
+    about = "it gives keys of an hour each, made with the master key, and never that itself"
+    yield Found("litellm-keys", source=table, credential={"duration": "1h"}, about=about)
 
 
 def _proxy(variables: Variables) -> str | None:

@@ -14,8 +14,8 @@ ANTHROPIC: Final = "https://api.anthropic.com"
 
 _KEY_ID: Final = re.compile(r"A[A-Z0-9]{15,127}", re.ASCII)
 """Stricter than our config, where an ID is plain text: a secret key in its place has small letters, or a slash."""
-_SHOWABLE: Final = re.compile(r"[A-Za-z0-9][\w .:/@+-]{0,79}", re.ASCII)
-_TOKEN_LIKE: Final = re.compile(r"sk-|eyJ|[A-Za-z0-9_-]{33,}", re.ASCII)
+_SHOWN_MAX: Final = 64
+_TOKEN_LIKE: Final = re.compile(r"sk-|eyJ|A[KS]IA|[A-Za-z0-9_+/=-]{33}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +30,15 @@ class Kept:
 class Found:
     """One credential. `name` is the other tool's; `source` None: it is a secret of our own store.
 
-    In both tables a `Kept` stands for each secret. `notes`: what a person may do next, with NAME for our name of it.
+    In both tables a `Kept` stands for each secret. `about`: what a person should know of it. `notes`: commands that
+    a person may want to run next, with NAME for our name of it.
     """
 
     name: str
     credential: Mapping[str, Any] = field(default_factory=dict)
     source: Mapping[str, Any] | None = None
     key: Kept | None = None
+    about: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -88,4 +90,5 @@ def aws_keys(key_id: str, secret: str, session_token: str = "") -> dict[str, Any
 
 def shown(text: str) -> str:
     """Show a name of the file's; one that may be a secret in the wrong place is not shown."""
-    return text if _SHOWABLE.fullmatch(text) and not _TOKEN_LIKE.match(text) else "(odd name)"
+    plain = 0 < len(text) <= _SHOWN_MAX and text.isprintable() and not _TOKEN_LIKE.search(text)
+    return text if plain else "(odd name)"

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 TEXT_MAX: Final = 256 * 1024
 """Characters; PyYAML reads some hundred thousand of these a second."""
 
+_DEPTH_MAX: Final = 32
+
 
 def load(text: str, path: Path) -> Any:  # noqa: ANN401  # texts, lists and tables
     """Read one document; every scalar is a text, as it is written. Raises `ConfigError`, which quotes nothing.
@@ -24,7 +26,7 @@ def load(text: str, path: Path) -> Any:  # noqa: ANN401  # texts, lists and tabl
     if len(text) > TEXT_MAX:
         raise ConfigError([f"{path}: larger than {TEXT_MAX >> 10} KiB, so it is hardly such a file"])
     try:
-        _refuse_aliases(text, path)
+        _refuse_growth(text, path)
         loader = yaml.BaseLoader(text)  # knows texts, lists and tables alone: less than SafeLoader
         node = loader.get_single_node()
         _refuse_twins(node, path)
@@ -32,17 +34,22 @@ def load(text: str, path: Path) -> Any:  # noqa: ANN401  # texts, lists and tabl
     except yaml.MarkedYAMLError as error:
         where = f", line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
         raise ConfigError([f"{path}{where}: not valid YAML"]) from None
-    except (yaml.YAMLError, RecursionError, ValueError):  # a character that YAML has not, or nesting without end
-        raise ConfigError([f"{path}: not valid YAML, or nested too deep"]) from None
+    except (yaml.YAMLError, ValueError):  # a character that YAML has not, a number of a character without end
+        raise ConfigError([f"{path}: not valid YAML"]) from None
 
 
-def _refuse_aliases(text: str, path: Path) -> None:
+def _refuse_growth(text: str, path: Path) -> None:
+    """Stop early where a little text would be much to read."""
     import yaml  # noqa: PLC0415  # see above
 
+    depth = 0
     for event in yaml.parse(text, yaml.BaseLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        where = f", line {event.start_mark.line + 1}" if event.start_mark is not None else ""
         if isinstance(event, yaml.AliasEvent):
-            where = f", line {event.start_mark.line + 1}" if event.start_mark is not None else ""
             raise ConfigError([f"{path}{where}: a YAML alias (*name), which is not read; write it out there"])
+        if depth > _DEPTH_MAX:
+            raise ConfigError([f"{path}{where}: nested too deep"])
 
 
 def _refuse_twins(top: Node | None, path: Path) -> None:

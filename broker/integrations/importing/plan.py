@@ -29,13 +29,15 @@ _NAME_MAX: Final = 40
 class Plan:
     """Everything that one import changes. `tables`: what is added to the config; `after`: its whole new text.
 
-    `says`: what becomes of what, in lines; `remarks`: what is not carried over, and why; `notes`: what to do next.
+    `stored`: names of secrets that were there before. `says`: what becomes of what, in lines; `remarks`: what is not
+    carried over, and why; `notes`: what to do next.
     """
 
     file: TextFile
     after: str
     tables: Tables
     secrets: Mapping[str, Secret] = field(repr=False)
+    stored: Collection[str] = ()
     says: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -49,7 +51,7 @@ class Plan:
 @dataclass(slots=True)
 class _Draft:
     types: Types
-    taken: Mapping[str, Collection[str]]
+    taken: Mapping[str, Mapping[str, Any]]
     stored: Collection[str]
     force: bool
     sources: dict[str, Any] = field(default_factory=dict)
@@ -62,7 +64,7 @@ class _Draft:
 
     def add(self, found: Found) -> None:
         """Put one credential into the draft, or a remark why not."""
-        name = self._name(found.name)
+        name = self._name(found.name, is_source=found.source is not None)
         source, credential, secrets = _made(found, name)
         if (problem := self._wrong(name, source, credential)) is not None:
             self.remarks.append(f"{shown(found.name)}: {problem}")
@@ -70,6 +72,10 @@ class _Draft:
         if found.key is not None:
             self.keys.append(name)
         there = self._in_the_way(name, secrets)
+        others = [other for other, table in self.taken["credentials"].items() if _uses(table, name) and other != name]
+        if source is not None and others:
+            self.says.append(f"{name}: a source of that name is there already, for {', '.join(others)}; left as it is")
+            return
         if there is not None and not self.force:
             self.says.append(f"{name}: {there} of that name is there already, and is left as it is (--force replaces)")
             return
@@ -78,8 +84,9 @@ class _Draft:
         self.credentials[name] = credential
         self.secrets |= secrets
         was = f"{shown(found.name)} becomes " if found.name != name else ""
-        kept = f", its secrets stored as {', '.join(secrets)}" if secrets else ", without a secret"
-        self.says.append(f"{was}{name}{f', in place of {there}' if there else ''}{kept}")
+        kept = f", its secret stored as {' and '.join(secrets)}" if secrets else ", without a secret"
+        about = f"; {found.about}" if found.about else ""
+        self.says.append(f"{was}{name}{f', in place of {there}' if there else ''}{kept}{about}")
         self.notes += [note.replace("NAME", name) for note in found.notes]
 
     def pool(self, name: str) -> None:
@@ -94,11 +101,11 @@ class _Draft:
         self.credentials[name] = {"source": name}
         self.says.append(f"{name}: the pool of {', '.join(self.keys)}")
 
-    def _name(self, text: str) -> str:
+    def _name(self, text: str, *, is_source: bool) -> str:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-")[:_NAME_MAX] or "imported"
         if shown(text) != text:
-            plain = "imported"
-        if plain in self.types:
+            plain = "imported"  # it may be a key
+        if is_source and plain in self.types:
             plain = f"{plain}-imported"  # a source of a type's name would be taken for the bare type elsewhere
         number, name = 1, plain
         while name in self.credentials or name in self.keys:
@@ -146,12 +153,17 @@ def make(
         parse(after, path, types, {})  # what is wrong with the rest is to be mended first
         textfile.check_replaceable(file)
     remarks = (*reading.remarks, *draft.remarks)
-    return Plan(file, after, tables, draft.secrets, tuple(draft.says), remarks, tuple(dict.fromkeys(draft.notes)))
+    notes = tuple(dict.fromkeys(draft.notes))
+    return Plan(file, after, tables, draft.secrets, stored, tuple(draft.says), remarks, notes)
 
 
 def _default(draft: _Draft, pool: str | None, *, is_new: bool) -> str | None:
     """Serve by default, in a config that had nothing, the pool, or the first key."""
     return (pool or next(iter(draft.keys or draft.credentials))) if is_new else None
+
+
+def _uses(credential: object, source: str) -> bool:
+    return isinstance(credential, dict) and credential.get("source") == source
 
 
 def _made(found: Found, name: str) -> tuple[dict[str, Any] | None, dict[str, Any], dict[str, Secret]]:

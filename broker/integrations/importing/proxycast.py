@@ -40,13 +40,15 @@ def read(text: str, path: Path) -> Reading:
         entries.append((TYPE, shared))
     if not entries:
         raise ConfigError([f"{path}: no provider in it; expected a list `providers`, as ProxyCast writes it"])
+    remarks += _own_settings("all providers", shared)
     found: list[Found] = []
     for name, entry in entries:
         try:
-            found.append(_provider(name, {**shared, **entry}, remarks))
+            found.append(_provider({**shared, **entry}, name))
+            remarks += _own_settings(shown(name), entry) if entry is not shared else ()
         except NotCarried as why:
             remarks.append(f"{shown(name)}: {why}")
-    return Reading(tuple(found), tuple(dict.fromkeys(remarks)))
+    return Reading(tuple(found), tuple(remarks))
 
 
 def _entries(top: object, remarks: list[str]) -> Iterator[tuple[str, Table]]:
@@ -73,54 +75,46 @@ def _listed(entries: list[Any], remarks: list[str]) -> Iterator[tuple[str, Table
             remarks.append(f"provider {number}: not a table")
 
 
-def _provider(name: str, entry: Table, remarks: list[str]) -> Found:
+def _provider(entry: Table, name: str) -> Found:
     if (type_ := _text(entry, "type")) not in {"", TYPE}:
-        raise NotCarried(f"its type {shown(type_)} is none that Claude Code's keys are of; only {TYPE} is read")
-    if _text(entry, "enabled").lower() == "false" or _text(entry, "disabled").lower() == "true":
-        remarks.append(f"{shown(name)}: switched off there; here it is not")
-    notes = tuple(_notes(name, entry, remarks))
-    if _text(entry, "api_key"):
-        return key(name, _text(entry, "api_key"), _text(entry, "base_url"), notes)
+        raise NotCarried(f"its type {shown(type_)} is none that Claude Code has keys of; only {TYPE} is read")
+    if not _text(entry, "api_key"):
+        return _bedrock(entry, name)
+    model = _text(entry, "model_id")
+    notes = (f"broker setup claude-code --credential NAME --model {model}",) if _MODEL.fullmatch(model) else ()
+    return key(name, _text(entry, "api_key"), _text(entry, "base_url"), notes)
+
+
+def _bedrock(entry: Table, name: str) -> Found:
     if not {"aws_region", "aws_access_key", "aws_secret_key", "model_id"} & entry.keys():
         raise NotCarried("it has neither an api_key nor anything of AWS's")
-    return _bedrock(name, entry, notes, remarks)
-
-
-def _bedrock(name: str, entry: Table, notes: tuple[str, ...], remarks: list[str]) -> Found:
-    ids = _text(entry, "aws_access_key"), _text(entry, "aws_secret_key")
-    source: dict[str, Any] = {"type": "aws"}
-    region = _text(entry, "aws_region")
-    if region:
-        source["region"] = region
-    if any(ids):
-        source |= aws_keys(*ids)
-    else:
-        remarks.append(f"{shown(name)}: by an IAM role, which is looked for when the daemon asks, as the AWS CLI does")
-    model = _text(entry, "model_id")
-    setup = "broker setup claude-code --credential NAME --provider bedrock"
-    setup += f" --region {region}" * bool(_MODEL.fullmatch(region)) + f" --model {model}" * bool(
-        _MODEL.fullmatch(model)
+    ids, region, model = (
+        (_text(entry, "aws_access_key"), _text(entry, "aws_secret_key")),
+        _text(entry, "aws_region"),
+        _text(entry, "model_id"),
     )
-    return Found(name, source=source, notes=(*notes, setup))
+    source = {"type": "aws"} | ({"region": region} if region else {}) | (aws_keys(*ids) if any(ids) else {})
+    about = "" if any(ids) else "by the IAM role that this machine has, found as the AWS CLI finds it"
+    setup = "broker setup claude-code --credential NAME --provider bedrock"
+    options = "".join(
+        f" --{name} {text}" for name, text in (("region", region), ("model", model)) if _MODEL.fullmatch(text)
+    )
+    return Found(name, source=source, about=about, notes=(setup + options,))
 
 
-def _notes(name: str, entry: Table, remarks: list[str]) -> Iterator[str]:
+def _own_settings(who: str, entry: Table) -> Iterator[str]:
     """Say what Claude Code does by settings of its own."""
-    who = shown(name)
-    version = _text(entry, "api_version")
-    if version and version != _USUAL_VERSION:
-        remarks.append(f"{who}: api_version, as Claude Code always says {_USUAL_VERSION}")
+    if _text(entry, "enabled").lower() == "false" or _text(entry, "disabled").lower() == "true":
+        yield f"{who}: that it is switched off; take it out of the config, or out of the pool, by hand"
+    if _text(entry, "api_version") not in {"", _USUAL_VERSION}:
+        yield f"{who}: api_version, as Claude Code always says {_USUAL_VERSION}"
     if headers := _table(entry.get("headers")):
         names = ", ".join(shown(header) for header in headers)
-        remarks.append(f"{who}: the headers {names}, as Claude Code sends those by its own settings")
-        yield "broker setup claude-code --credential NAME --header 'Name: value' (for those that are no secrets)"
-    timeout = entry.get("timeout")
-    if timeout:
-        remarks.append(f"{who}: timeout, as Claude Code has its own{_timeout(timeout)}")
-    if _text(entry, "api_key") and (model := _text(entry, "model_id")):
-        yield "broker setup claude-code --credential NAME" + f" --model {model}" * bool(_MODEL.fullmatch(model))
+        yield f"{who}: the headers {names}; Claude Code sends them by --header of: broker setup claude-code"
+    if entry.get("timeout"):
+        yield f"{who}: timeout, as Claude Code has its own{_timeout(entry['timeout'])}"
     if odd := [shown(field) for field in entry if field not in _KNOWN]:
-        remarks.append(f"{who}: {', '.join(odd)}, which are not known here")
+        yield f"{who}: {', '.join(odd)}, not known here"
 
 
 def _timeout(timeout: object) -> str:
