@@ -51,6 +51,7 @@ class Keeper:
         self._at_rest = AtRest(cache)
         self._kind = kind
         self._promises = Promises()
+        self._lent_until = 0.0
         self._history = History()
         self._flight = Flight(name, self._landed)
         self._alarm = Alarm(self._tick)
@@ -182,9 +183,14 @@ class Keeper:
 
     def _let_go(self, held: Held | None = None) -> None:
         """Give back this token, or the one in hand, when no caller may use it any more."""
-        held = held or self.life.held
+        held, now = held or self.life.held, self._clock.now()
         if held is not None and isinstance(self.fetcher, Returning):
-            self.fetcher.superseded(held.issued, self._promises.left_s(held.serial, self._clock.now().mono))
+            self._lent_until = max(self._lent_until, now.mono + self._lent_s(held, now))
+            self.fetcher.superseded(held.issued, self._promises.left_s(held.serial, now.mono))
+
+    def _lent_s(self, held: Held, now: Now) -> float:
+        """For how long somebody may use this token."""
+        return min(held.remaining_s(now), self._promises.left_s(held.serial, now.mono))
 
     # --- the end ------------------------------------------------------------------------------------------------
 
@@ -201,11 +207,11 @@ class Keeper:
         await self._flight.stop()
 
     async def settled(self) -> None:
-        """Wait until no fetch is running, and where the token is to be given back, until nobody may use it."""
+        """Wait until no fetch is running, and where tokens are to be given back, until nobody may use any of them."""
         await self._flight.landing()
         held, now = self.life.held, self._clock.now()
         if held is not None and isinstance(self.fetcher, Returning):
-            await asyncio.sleep(min(held.remaining_s(now), self._promises.left_s(held.serial, now.mono)))
+            await asyncio.sleep(max(self._lent_until - now.mono, self._lent_s(held, now)))
 
     # --- asking -------------------------------------------------------------------------------------------------
 

@@ -140,6 +140,19 @@ async def test_a_credential_that_left_the_config_is_let_go_when_its_promises_are
 
 
 @in_virtual_time
+async def test_a_token_that_was_replaced_just_before_a_reload_keeps_its_promise() -> None:
+    """Its source takes it back when nobody may use it, and would take it back at once when it is closed."""
+    world = returning()
+    await ask(world, 300)
+    await world.broker.keeper("work").refresh()
+    world.broker.apply(replace(world.config, sources={}, credentials={}, default=None))
+    await asyncio.sleep(300)
+    assert not closed(world)
+    await asyncio.sleep(SLACK_S + 1)
+    assert closed(world)
+
+
+@in_virtual_time
 async def test_two_reloads_in_a_row_break_no_promise_either() -> None:
     """The first drops the credential, the second the source, which its token still needs."""
     world = returning()
