@@ -275,13 +275,13 @@ def test_verification_that_cannot_be_done_says_so(folder: Path, audit: Audit, mo
 
 
 def test_recording_costs_an_answer_next_to_nothing(audit: Audit) -> None:
-    """A few microseconds."""
+    """A few microseconds of the thread that answers, however busy the machine is."""
     audit.start(KEY, None)
     facts: dict[str, Any] = {"event": "served", "credential": "work"}
-    began = time.perf_counter()
+    began = time.thread_time()
     for _ in range(2000):
         audit.record(AT, facts)
-    assert (time.perf_counter() - began) / 2000 < 0.0005
+    assert (time.thread_time() - began) / 2000 < 0.0005
 
 
 def test_a_verification_that_nobody_waits_for_any_more_is_not_done(folder: Path, audit: Audit, disk: Disk) -> None:
