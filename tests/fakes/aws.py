@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,13 +35,14 @@ _XML = '<{0}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><{0}Resul
 class FakeAws:
     """`callers`: whose each key id is; `failures`: what an operation answers instead (status, code, message).
 
-    `asked`: the parameters of each call, by operation; `ahead_s`: how far AWS's clock is before ours.
+    `nonsense`: the same, a text of status 200. `asked`: the parameters of each call, by operation; `ahead_s`: how far AWS's clock is before ours.
     """
 
     callers: dict[str, str] = field(default_factory=lambda: {KEY_ID: USER})
     secrets: dict[str, dict[str, Any]] = field(default_factory=dict)
     parameters: dict[str, str] = field(default_factory=dict)
     failures: dict[str, tuple[int, str, str]] = field(default_factory=dict)
+    nonsense: dict[str, str] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     asked: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     session_s: float | None = None
@@ -63,6 +64,8 @@ class FakeAws:
         self.calls[operation] += 1
         self.asked.setdefault(operation, []).append({**parameters, "key_id": key_id})
         self.gate.wait(_HANG_MAX_S)
+        if operation in self.nonsense:
+            return 200, self.nonsense[operation]
         if operation in self.failures:
             return self.failure(operation, *self.failures[operation])
         if key_id not in self.callers and operation != "AssumeRoleWithWebIdentity":
@@ -158,7 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(text.encode())))
         self.end_headers()
-        self.wfile.write(text.encode())
+        with suppress(ConnectionError):  # who has had enough hangs up
+            self.wfile.write(text.encode())
 
     def date_time_string(self, timestamp: float | None = None) -> str:  # noqa: ARG002  # the library's signature
         """Write `Date` by AWS's clock."""

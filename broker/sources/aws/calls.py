@@ -47,10 +47,16 @@ class Calls:
         region: str | None = None,
     ) -> T:
         """Run `call` in `thread` with a client of `service` that signs with `keys`, or not at all."""
-        return await thread.run(lambda: self.worded(lambda: call(self.sdk.client(service, keys, region)), doing, keys))
+        return await thread.run(lambda: self._asked(call, keys, doing, service, region))
 
-    def worded(self, call: Callable[[], T], doing: Doing, keys: Session | None = None) -> T:
-        """Run `call` in this thread."""
+    def _asked(
+        self, call: Callable[[Library], T], keys: Session | None, doing: Doing, service: str, region: str | None
+    ) -> T:
+        client = self.worded(lambda: self.sdk.client(service, keys, region), doing, keys)
+        return self.worded(lambda: call(client), doing, keys, asking=True)
+
+    def worded(self, call: Callable[[], T], doing: Doing, keys: Session | None = None, *, asking: bool = False) -> T:
+        """Run `call` in this thread; `asking`: it does nothing but ask AWS, so that what fails is the answer."""
         try:
             return call()
         except Exception as error:  # noqa: BLE001  # whatever botocore raises
@@ -66,6 +72,7 @@ class Calls:
                 sent,
                 lambda: self._who(keys),
                 self._sign_in,
+                asking,
             )
             raise translated(error, tried) from None
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from botocore import exceptions as library
+from botocore.parsers import ResponseParserError
 
 from broker.errors import FetchError, LoginRequired, PermanentFetchError, TransientFetchError
 from broker.secret import Secret
@@ -61,7 +62,7 @@ _ANOTHER_CODE_S: Final = 30.0
 class Call:
     """What was tried: `what` names it in messages; `role` where it was to be assumed; `sent` is kept out of messages.
 
-    `sign_in`: what a person runs to sign in to the source.
+    `sign_in`: what a person runs to sign in to the source. `asking`: settings were no longer looked at.
     """
 
     what: str
@@ -72,6 +73,7 @@ class Call:
     sent: tuple[Secret, ...] = ()
     caller: Callable[[], str] = lambda: ""
     sign_in: str = ""
+    asking: bool = False
 
 
 def translated(error: Exception, call: Call) -> FetchError:
@@ -84,6 +86,9 @@ def translated(error: Exception, call: Call) -> FetchError:
         return TransientFetchError(f"{call.what}: {_unreached(error)}")
     if isinstance(error, library.BotoCoreError):
         return _ours(error, call)
+    if call.asking or isinstance(error, ResponseParserError):
+        # Cut off on the way, or from somebody in between. Not the library's words: they quote it, keys and all.
+        return TransientFetchError(f"{call.what}: an answer without sense ({type(error).__name__}); {_HINT}")
     return PermanentFetchError(f"{call.what}: {said(str(error), call.sent) or type(error).__name__}")
 
 

@@ -68,6 +68,10 @@ class Sdk:
             raise PermanentFetchError(
                 f"the endpoint of {service} is http, which others on the network can read; use https"
             )
+        from broker.sources.aws.bounded import BoundedSession  # noqa: PLC0415  # late: it loads botocore
+
+        # Nothing public of botocore's comes before it reads an answer.
+        made._endpoint.http_session = BoundedSession(made._endpoint.http_session)  # noqa: SLF001  # as above
         return made
 
     def region(self, wanted: str | None = None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -96,4 +97,6 @@ def _session(answer: Mapping[str, Any], skew: Skew) -> Session:
         raise TransientFetchError("STS answered without usable keys; check `endpoint_url` of the source")
     key_id, secret, token = texts
     expires_at = skew.local(given["Expiration"].timestamp())
+    if expires_at <= time.time() and skew.words:
+        raise TransientFetchError(f"the session that STS gave has ended already: {skew.words}")
     return Session(str(key_id), Secret(str(secret)), Secret(str(token)), expires_at)

@@ -325,3 +325,37 @@ def test_a_date_that_is_none_measures_nothing() -> None:
     for date in (None, "", "yesterday", "Mon, 99 Foo 2026 00:00:00 GMT", "9" * 400):
         skew.note(date)
     assert (skew.seconds, skew.words) == (0.0, "")
+
+
+WHOLE = "<AssumeRoleResponse><AssumeRoleResult><Credentials><SecretAccessKey>fake-secret-1</SecretAccessKey>"
+END = "<Expiration>tomorrow</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"
+
+
+@pytest.mark.parametrize(
+    "answer", ["", WHOLE, WHOLE + END, "<html><body>Sign in to the WLAN</body></html>", "{}", "\0"]
+)
+async def test_an_answer_without_sense_is_asked_for_again_and_not_quoted(
+    account: Open, aws: FakeAws, answer: str
+) -> None:
+    """One that was cut off on the way, or came from a proxy's page: the next try may be better, and keys may be in it."""
+    aws.nonsense["AssumeRole"] = answer
+    error = await failure(account(role_arn=ROLE).fetcher())
+    assert isinstance(error, TransientFetchError)
+    assert str(error).startswith(f"assume {ROLE}: an answer without sense (")
+    assert "fake-secret" not in str(error)
+
+
+async def test_an_answer_without_end_is_not_read_to_its_end(account: Open, aws: FakeAws) -> None:
+    """A server that sends more than AWS ever would takes no more memory than that, and is told of."""
+    aws.nonsense["AssumeRole"] = "<a>" * 4_000_000
+    error = await failure(account(role_arn=ROLE).fetcher())
+    assert isinstance(error, TransientFetchError)
+    assert "its answer has more than 1 MiB" in str(error)
+
+
+async def test_a_session_that_has_ended_by_our_clock_tells_of_the_clock(account: Open, aws: FakeAws) -> None:
+    """Where nothing is signed, AWS does not mind a clock that is ahead; but all it gives seems to be over."""
+    aws.ahead_s = -7200.0
+    error = await failure(account(role_arn=ROLE).fetcher())
+    assert isinstance(error, TransientFetchError)
+    assert "this machine's clock is 7200 s ahead of AWS's" in str(error)
