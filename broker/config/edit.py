@@ -83,48 +83,55 @@ def add_local(text: str, path: Path, credential: str) -> str:
 
 
 def add_tables(text: str, path: Path, tables: Tables, *, default: str | None = None) -> str:
-    """Add sources and credentials at the end, in place of those of the same names. Raises `ConfigError`.
+    """Add sources and credentials at the end; those of a name that is there already get this content in their place.
 
     `default`: the default credential, where there is none yet. Else a credential that was the only one, and so the
-    default, stays the default.
+    default, stays the default. Raises `ConfigError`.
     """
-    before = load(text, path)
-    known = list(before.get("credentials", {}))
-    text = _without(text, path, tables)
+    known = list(load(text, path).get("credentials", {}))
+    text = _with_content(text, path, tables)
     meant = load(text, path)
     line_end = "\r\n" if "\r\n" in text else "\n"
     lines = []
     for section, named in tables.items():
         for name, table in named.items():
-            meant.setdefault(section, {})[name] = table
-            lines += [
-                f"[{section}.{_key(name)}]",
-                *(f"{_key(key)} = {_value(value)}" for key, value in table.items()),
-                "",
-            ]
-    gap = line_end * (1 if text.endswith("\n") else 2) if text.strip() else ""
+            if name not in meant.setdefault(section, {}):
+                meant[section][name] = table
+                pairs = (f"{_key(key)} = {_value(value)}" for key, value in table.items())
+                lines += [f"[{section}.{_key(name)}]", *pairs, ""]
+    gap = line_end * (1 if text.endswith("\n") else 2) if text.strip() and lines else ""
     added = text + gap + line_end.join(lines)
-    default = default or (known[0] if len(known) == 1 else None)
+    default = default or (known[0] if len(known) == 1 and len(meant["credentials"]) > 1 else None)
     if default is not None and "default" not in meant:
         meant["default"] = default
         added = f'default = "{default}"{line_end}{line_end}{added}'
+    meant = {key: value for key, value in meant.items() if value != {} or key not in tables}
     return _read_back(added, meant, "add the tables that --dry-run shows by hand", path)
 
 
-def _without(text: str, path: Path, tables: Tables) -> str:
-    """Take out what is to be written anew."""
+def _with_content(text: str, path: Path, tables: Tables) -> str:
+    """Give those that are there already their new content: so the comments around them stay where they are."""
     there = load(text, path)
-    gone = [(section, name) for section, named in tables.items() for name in named if name in there.get(section, {})]
-    if not gone:
+    new = [(section, name, table) for section, named in tables.items() for name, table in named.items()]
+    new = [(section, name, table) for section, name, table in new if name in there.get(section, {})]
+    if not new:
         return text
 
     def change(tree: Any) -> None:  # noqa: ANN401  # dict or tomlkit's own
-        for section, name in gone:
-            del tree[section][name]
-            if not tree[section]:
-                del tree[section]
+        import tomlkit  # noqa: PLC0415  # see `_edited`
 
-    names = ", ".join(f"[{section}.{name}]" for section, name in gone)
+        for section, name, wanted in new:
+            table = tree[section][name]
+            for key in [key for key in table if key not in wanted]:
+                del table[key]
+            for key, value in wanted.items():
+                made = value if type(table) is dict else tomlkit.parse(f"x = {_value(value)}")["x"]
+                if key in table:
+                    table[key] = made
+                else:
+                    _append(table, key, made)
+
+    names = ", ".join(f"[{section}.{name}]" for section, name, _ in new)
     return _edited(text, path, change, f"take {names} out by hand")
 
 

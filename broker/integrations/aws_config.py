@@ -53,7 +53,7 @@ def profiles(text: str, path: Path, *, bare: bool = False) -> dict[str, Profile]
     parser = configparser.RawConfigParser(default_section="\0", allow_no_value=True)
     try:
         parser.read_string(text)
-    except configparser.Error as error:
+    except (configparser.Error, AttributeError) as error:  # the latter: a line that goes on from a key without a value
         line = getattr(error, "lineno", None)
         raise ConfigError([f"{path}{f':{line}' if line else ''}: AWS's programs could not read this file"]) from None
     found: dict[str, Profile] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from broker.integrations.importing.found import (
     Reading,
     aws_keys,
     key,
+    options,
     released_for,
     shown,
 )
@@ -26,7 +26,6 @@ from broker.secret import Secret, flaw
 
 Variables = Mapping[str, str]
 
-_MODEL: Final = re.compile(r"[A-Za-z0-9][\w.:/@-]{0,199}", re.ASCII)
 _REGIONS: Final = ("AWS_REGION", "AWS_DEFAULT_REGION")
 _LITELLM_URLS: Final = ("LITELLM_BASE_URL", "LITELLM_PROXY_URL", "LITELLM_API_BASE")
 _LITELLM_FACES: Final = ("/anthropic", "/bedrock", "/vertex_ai/v1", "/v1")
@@ -77,10 +76,8 @@ def _remarks(variables: Variables) -> Iterator[str]:
 
 
 def _anthropic(name: str, variable: str, variables: Variables) -> Iterator[Found]:
-    models = "".join(
-        f" --{option} {variables[name]}"
-        for name, option in (("ANTHROPIC_MODEL", "model"), ("ANTHROPIC_SMALL_FAST_MODEL", "small-fast-model"))
-        if name in variables and _MODEL.fullmatch(variables[name])
+    models = options(
+        model=variables.get("ANTHROPIC_MODEL", ""), small_fast_model=variables.get("ANTHROPIC_SMALL_FAST_MODEL", "")
     )
     notes = (f"broker setup claude-code --credential NAME{models}",) if models else ()
     if variable in variables:
@@ -105,8 +102,7 @@ def _aws(variables: Variables) -> Iterator[Found]:
         source["profile"] = variables["AWS_PROFILE"]
     else:
         return
-    setup = "broker setup claude-code --credential NAME --provider bedrock"
-    setup += f" --region {region}" * bool(_MODEL.fullmatch(region))
+    setup = f"broker setup claude-code --credential NAME --provider bedrock{options(region=region)}"
     yield Found("aws-env", source=source, about=about, notes=(setup,))
 
 

@@ -14,6 +14,7 @@ ANTHROPIC: Final = "https://api.anthropic.com"
 
 _KEY_ID: Final = re.compile(r"A[A-Z0-9]{15,127}", re.ASCII)
 """Stricter than our config, where an ID is plain text: a secret key in its place has small letters, or a slash."""
+_WORD: Final = re.compile(r"[A-Za-z0-9][\w.:/@-]*", re.ASCII)
 _SHOWN_MAX: Final = 64
 _TOKEN_LIKE: Final = re.compile(r"sk-|eyJ|A[KS]IA|[A-Za-z0-9_+/=-]{33}", re.ASCII)
 
@@ -86,6 +87,12 @@ def aws_keys(key_id: str, secret: str, session_token: str = "") -> dict[str, Any
             raise NotCarried(f"its {name} {problem}")
     kept = {name: Kept(Secret(text), name.replace("_", "-")) for name, text in parts.items() if text}
     return {"access_key_id": key_id, **kept}
+
+
+def options(**texts: str) -> str:
+    """Write options of a command, of texts that are plain words, as regions and models are."""
+    plain = {name: text for name, text in texts.items() if _WORD.fullmatch(text) and shown(text) == text}
+    return "".join(f" --{name.replace('_', '-')} {text}" for name, text in plain.items())
 
 
 def shown(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from broker.errors import ConfigError
 from broker.integrations.importing import plain_yaml
-from broker.integrations.importing.found import Found, NotCarried, Reading, aws_keys, key, shown
+from broker.integrations.importing.found import Found, NotCarried, Reading, aws_keys, key, options, shown
 
 TYPE: Final = "claude-custom"
 
@@ -25,7 +25,6 @@ _KNOWN: Final = frozenset(
 _MARKS: Final = frozenset({"type", "api_key", "aws_region", "aws_access_key", "model_id"})
 """What makes a table at the top a provider."""
 _USUAL_VERSION: Final = "2023-06-01"
-_MODEL: Final = re.compile(r"[A-Za-z0-9][\w.:/-]{0,199}", re.ASCII)
 _SPAN: Final = re.compile(r"[0-9]{1,6}(ms|s|m)?", re.ASCII)
 _MILLISECONDS: Final = {"ms": 1, "s": 1000, "m": 60_000, None: 1000}
 
@@ -80,8 +79,8 @@ def _provider(entry: Table, name: str) -> Found:
         raise NotCarried(f"its type {shown(type_)} is none that Claude Code has keys of; only {TYPE} is read")
     if not _text(entry, "api_key"):
         return _bedrock(entry, name)
-    model = _text(entry, "model_id")
-    notes = (f"broker setup claude-code --credential NAME --model {model}",) if _MODEL.fullmatch(model) else ()
+    chosen = options(model=_text(entry, "model_id"))
+    notes = (f"broker setup claude-code --credential NAME{chosen}",) if chosen else ()
     return key(name, _text(entry, "api_key"), _text(entry, "base_url"), notes)
 
 
@@ -95,11 +94,8 @@ def _bedrock(entry: Table, name: str) -> Found:
     )
     source = {"type": "aws"} | ({"region": region} if region else {}) | (aws_keys(*ids) if any(ids) else {})
     about = "" if any(ids) else "by the IAM role that this machine has, found as the AWS CLI finds it"
-    setup = "broker setup claude-code --credential NAME --provider bedrock"
-    options = "".join(
-        f" --{name} {text}" for name, text in (("region", region), ("model", model)) if _MODEL.fullmatch(text)
-    )
-    return Found(name, source=source, about=about, notes=(setup + options,))
+    setup = "broker setup claude-code --credential NAME --provider bedrock" + options(region=region, model=model)
+    return Found(name, source=source, about=about, notes=(setup,))
 
 
 def _own_settings(who: str, entry: Table) -> Iterator[str]:
