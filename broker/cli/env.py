@@ -108,7 +108,7 @@ def _hiding_aws_files(env: Mapping[str, str]) -> dict[str, str]:
 
     Where the region stands there it is carried over.
     """
-    from broker.integrations import aws_config  # noqa: PLC0415  # only for an AWS credential
+    from broker.integrations import aws_config, textfile  # noqa: PLC0415  # only for an AWS credential
 
     found: dict[str, str] = {}
     for name, path, bare in (
@@ -116,9 +116,10 @@ def _hiding_aws_files(env: Mapping[str, str]) -> dict[str, str]:
         ("AWS_SHARED_CREDENTIALS_FILE", aws_config.credentials_path(env), True),
     ):
         try:
-            profile = aws_config.profiles(path.read_text(), path, bare=bare).get("default", {})
-        except (OSError, UnicodeDecodeError):
+            text = textfile.read(path).text or ""  # where it is a FIFO, a plain read would wait for ever
+        except textfile.FileProblem:
             continue
+        profile = aws_config.profiles(text, path, bare=bare).get("default", {})
         if profile.get(aws_config.PROCESS) or profile.get("credential_source") or any(aws_config.stronger(profile)):
             found[name] = os.devnull
             if region := profile.get("region"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -107,3 +108,11 @@ def test_a_default_profile_with_keys_of_its_own_is_hidden(
     files = {name: value for name, value in found.items() if name.endswith("_FILE")}
     assert files == ({hidden: "/dev/null"} if hidden else {})
     assert found.get("AWS_REGION") == ("eu-west-1" if hidden and "region" in text else None)
+
+
+def test_a_file_of_aws_that_gives_no_text_holds_nobody_up(type_: Type, cloud: Script, folder: Path) -> None:
+    """A FIFO that nobody writes into, say: reading it would wait for ever."""
+    (folder / ".aws").mkdir()
+    os.mkfifo(folder / ".aws" / "config")
+    (folder / ".aws" / "credentials").write_bytes(b"\xff")
+    assert json.loads(type_("env cloud --json").out) == FOUND | {"lasting": True}
