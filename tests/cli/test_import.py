@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from broker.errors import StorageError
+from broker.errors import StorageError, Unreachable
 from broker.integrations import textfile
 from broker.integrations.textfile import FileProblem
+from broker.secret import Secret
 from broker.service.secrets import StoredSecrets
 from tests.cli.conftest import Said, Type
 from tests.fakes.control import Script
@@ -166,3 +167,42 @@ def test_with_a_daemon_it_is_the_daemon_that_stores(import_: Import, control: Sc
         "DELETE /v1/secrets/anthropic",
     ]
     assert not (folder / "config.toml").exists()
+
+
+@pytest.mark.slow
+def test_a_passphrase_is_asked_for_once(
+    import_: Import, type_: Type, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the store is opened for it; where nobody can be asked, that is said."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    (folder / "config.toml").write_text('[daemon]\npersist = "passphrase"\n[credentials.x]\nsource = "demo"\n')
+    (folder / "config.toml").chmod(0o600)
+    refused = import_("--yes")
+    assert (refused.code, refused.err.split(";")[0]) == (
+        77,
+        "broker: the passphrase is needed, and there is no terminal to ask on",
+    )
+    asked: list[bool] = []
+
+    def typed(*, new: bool) -> Secret:
+        asked.append(new)
+        return Secret("fake-passphrase")
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("broker.cli.hidden.passphrase", typed)
+    assert import_("--yes").code == 0
+    assert asked == [True]
+
+
+def test_a_daemon_that_cannot_be_told_is_no_failure(
+    import_: Import, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was imported is there; it is said that the daemon keeps the old config."""
+
+    def fails(_client: object) -> bool:
+        raise Unreachable("the daemon does not answer; run: broker restart")
+
+    monkeypatch.setattr("broker.background.reload", fails)
+    said = import_("--yes")
+    assert said.code == 0
+    assert "the running daemon keeps the old config" in said.err

@@ -305,3 +305,16 @@ def test_a_name_that_the_terminal_cannot_show_is_no_traceback(control: Script) -
 
 def _plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_a_pool_shows_each_member(type_: Type, control: Script) -> None:
+    """In a line: how it is, and why and how long it rests."""
+    members = [
+        {"name": "a", "state": "fresh", "rests_s": 40, "why": "upstream limits its rate", "last_error": None},
+        {"name": "b", "state": "failing", "rests_s": 0, "why": None, "last_error": "no route"},
+    ]
+    control.credentials = [quiet("work", details={"strategy": "failover", "members": members})]
+    lines = [line.split(maxsplit=2) for line in type_("status work").out.splitlines()]
+    assert ["strategy", "failover"] in lines
+    assert ["member", "a", "fresh; rests for 40s: upstream limits its rate"] in lines
+    assert ["member", "b", "failing"] in lines
