@@ -212,6 +212,16 @@ async def test_what_is_no_key_is_said_and_not_shown(sources: Sources, text: str)
     assert str(error).startswith("private_key is no private key")
 
 
+async def test_a_key_of_another_curve_than_the_algorithms_is_said(sources: Sources) -> None:
+    """Before anything is sent, and with what mends it."""
+    place = sources(client_secret=None, private_key=Reference(local="key"), key_algorithm="ES384")
+    place.context.secrets.records["key"] = Secret(json.dumps(jwk.ECKey.generate_key("P-256").as_dict(private=True)))
+    error = await failure(place.fetcher())
+    assert isinstance(error, PermanentFetchError)
+    assert "for ES384; check it and key_algorithm" in str(error)
+    assert not place.idp.forms
+
+
 async def test_an_exchange_shows_both_tokens_with_their_types(sources: Sources) -> None:
     """RFC 8693."""
     place = sources(flow="token-exchange", token_audience="gateway")

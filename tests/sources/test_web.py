@@ -17,6 +17,7 @@ from broker.sources.blocking import Blocking
 from broker.sources.web.calls import Calls, NotSent, Reply
 from broker.sources.web.said import shown
 from broker.sources.web.server import Server
+from broker.sources.web.unreached import unreached
 from tests.contracts.source_contract import eventually
 from tests.fakes.json_server import Answer, Asked, JsonServer
 
@@ -85,6 +86,14 @@ async def test_a_server_that_speaks_no_tls_is_told(server: Echo) -> None:
     with pytest.raises(TransientFetchError, match=r"TLS fails .*; check `base_url` of the source"):
         await post(Server(server.url.replace("http:", "https:")))
     assert server.asked == []
+
+
+def test_a_certificate_of_ours_that_may_be_refused_is_named() -> None:
+    """Where there is one: an expired one ends the connection with hardly a reason."""
+    server = Server("https://x.example", "token_url", client_cert="/c.pem", client_key="/k.pem")
+    said = unreached(ssl.SSLError(), server)
+    assert "check client_cert (expired, or of an authority" in said
+    assert "`token_url` of the source" in said
 
 
 async def test_what_did_not_leave_is_told_apart_from_what_may_have_arrived(server: Echo) -> None:

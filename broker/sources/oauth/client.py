@@ -17,7 +17,7 @@ from authlib.integrations.requests_client.oauth2_session import OAuth2ClientAuth
 from authlib.oauth2.auth import encode_client_secret_basic
 from authlib.oauth2.client import OAuth2Client
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
-from joserfc import jwk
+from joserfc import jwk, jwt
 from joserfc.errors import JoseError
 
 from broker.errors import PermanentFetchError
@@ -90,6 +90,7 @@ def signing_key(text: str, algorithm: str) -> Any:  # noqa: ANN401  # the librar
     wanted = _KEY_TYPES[algorithm[:2]]
     try:
         key = jwk.import_key(json.loads(text) if text.lstrip().startswith("{") else _lines(text), wanted)
+        jwt.encode({"alg": algorithm}, {}, key, algorithms=[algorithm])  # else a wrong curve shows only in the request
         if key.is_private:
             return key
     except (JoseError, ValueError, TypeError, KeyError):
