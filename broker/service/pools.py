@@ -125,11 +125,11 @@ class Pools:
         """Take a session's asking again early for what it is (`History`)."""
         if asker.session is None:
             return
-        held = {keeper.name: keeper for keeper in self._keepers(pool) if keeper.life.held is not None}
-        in_hand = {name: _number(_fingerprint(keeper) or "0") for name, keeper in held.items()}
-        refused = pool.refused_by(self._clock.now(), asker.session, in_hand)
+        in_hand = {keeper.name: self._alive(keeper) for keeper in self._keepers(pool)}
+        numbers = {name: _number(fingerprint) for name, fingerprint in in_hand.items() if fingerprint is not None}
+        refused = pool.refused_by(self._clock.now(), asker.session, numbers)
         if refused is not None:
-            self.refused(refused, _fingerprint(held[refused]) or "", "asked again early", asker.who)
+            self.refused(refused, in_hand[refused] or "", "asked again early", asker.who)
 
     # --- what upstream thinks -----------------------------------------------------------------------------------
 
@@ -173,7 +173,12 @@ class Pools:
 
     def _holders(self, name: str, fingerprint: str) -> list[Keeper]:
         """Find whose token that is, as far as it is still in hand."""
-        return [entry.keeper for entry in self.members(name) if _fingerprint(entry.keeper) == fingerprint]
+        return [entry.keeper for entry in self.members(name) if self._alive(entry.keeper) == fingerprint]
+
+    def _alive(self, keeper: Keeper) -> str | None:
+        """Name the token in hand; None where it has expired: that upstream refuses it is no news, and no fault."""
+        held = keeper.life.held
+        return None if held is None or held.remaining_s(self._clock.now()) <= 0 else keeper.fingerprint(held)
 
     def _keepers(self, pool: Pool) -> Sequence[Keeper]:
         return [self._entries.by_name[member].keeper for member in pool.members]
@@ -194,10 +199,6 @@ class Pools:
             current=current,
             clock=self._clock,
         )
-
-
-def _fingerprint(keeper: Keeper) -> str | None:
-    return None if keeper.life.held is None else keeper.fingerprint(keeper.life.held)
 
 
 def _number(fingerprint: str) -> int:

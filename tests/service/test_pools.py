@@ -19,7 +19,7 @@ from broker.errors import (
     SourceFailed,
     TransientFetchError,
 )
-from broker.model import Kind
+from broker.model import Kind, Timing
 from broker.service.admission import Caller
 from broker.service.guard import Guard
 from tests.service.pool_world import STATIC, PoolWorld
@@ -113,6 +113,18 @@ async def test_a_member_that_mints_anew_is_healthy_again() -> None:
     await asyncio.sleep(3)
     assert world.member("a")["why"] is None
     assert await world.token("keys") == "fake-token-a2"
+
+
+@in_virtual_time
+async def test_a_token_that_expired_is_no_fault_of_its_member() -> None:
+    """A session that keeps one for longer than it lives asks again early, and gets the next of the same."""
+    world = PoolWorld(scripts={"a": [Step(text=f"fake-a{n}", lifetime_s=100) for n in range(9)]})
+    world.broker.apply(world.with_credential("a", timing=Timing(idle_after_s=1)))
+    served = await world.broker.token("keys", 300, 9, HELPER)
+    await asyncio.sleep(150)
+    world.broker.pools.refused("keys", served.fingerprint, "reported: 401")
+    assert (await world.token("keys", HELPER)).startswith("fake-a")
+    assert world.member("a")["why"] is None
 
 
 @in_virtual_time
