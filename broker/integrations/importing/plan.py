@@ -102,15 +102,15 @@ class _Draft:
         self.says.append(f"{name}: the pool of {', '.join(self.keys)}")
 
     def _name(self, text: str, *, is_source: bool) -> str:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-")[:_NAME_MAX] or "imported"
+        base = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-")[:_NAME_MAX] or "imported"
         if shown(text) != text:
-            plain = "imported"  # it may be a key
-        if is_source and plain in self.types:
-            plain = f"{plain}-imported"  # a source of a type's name would be taken for the bare type elsewhere
-        number, name = 1, plain
+            base = "imported"  # it may be a key
+        if is_source and base in self.types:
+            base = f"{base}-imported"  # a source of a type's name would be taken for the bare type elsewhere
+        number, name = 1, base
         while name in self.credentials or name in self.keys:
             number += 1
-            name = f"{plain}-{number}"
+            name = f"{base}-{number}"
         return name
 
     def _in_the_way(self, name: str, secrets: Mapping[str, Secret]) -> str | None:
