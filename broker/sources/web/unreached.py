@@ -44,7 +44,7 @@ def _known(cause: BaseException, server: Server) -> str:
         case ssl.SSLCertVerificationError():
             return f"its certificate is not to be trusted ({cause.verify_message}); {server.mends_trust}"
         case ssl.SSLError():
-            reason = str(cause.reason or "no reason given").lower().replace("_", " ")
+            reason = str(getattr(cause, "reason", None) or "no reason given").lower().replace("_", " ")
             ours = "client_cert (expired, or of an authority that the server does not know?), and "
             return f"TLS fails ({reason}); check {ours if server.client_cert else ''}`{server.key}` of the source (http or https?)"
         case socket.gaierror():
