@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
+_BYTE_ORDER_MARK: Final = "\ufeff"
+"""What some editors begin a file with; it would be taken for a part of the first name."""
+
 _FILE: Final = click.argument("file", type=click.Path(path_type=Path))
 
 
@@ -82,7 +85,7 @@ def _import(tool: str, *, file: Path, yes: bool, dry_run: bool, force: bool, poo
     found = textfile.read(file)
     if found.text is None:
         raise ConfigError([f"{file}: there is no such file"])
-    reading = importing.READERS[tool](found.text, file)
+    reading = importing.READERS[tool](found.text.removeprefix(_BYTE_ORDER_MARK), file)
     stored = Stored(State(Client(paths.socket_path()), paths.config_path(), _remembered(), warn))
     plan = _plan(reading, stored, force=force, pool=pool, dry_run=dry_run)
     _show(plan)

@@ -115,6 +115,12 @@ def test_the_other_tools_files_are_read_too(import_: Import, folder: Path) -> No
     assert "[credentials.p]" in config
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_name(import_: Import, type_: Type) -> None:
+    """Some editors write one."""
+    assert import_("--yes", text=f"\ufeffANTHROPIC_API_KEY={KEY}").code == 0
+    assert stored(type_) == ["anthropic"]
+
+
 def test_a_file_that_is_not_there_is_told(type_: Type) -> None:
     """In a line."""
     said = type_("import aws /nowhere/credentials")
