@@ -26,7 +26,7 @@ def test_anything_else_opens_nothing(change: object) -> None:
     given = tokens.issue("aws", "work").reveal()
     assert callable(change)
     assert not tokens.knows("aws", "work", change(given))
-    other = ("0" if given[-1] != "0" else "1") + given[1:]
+    other = ("0" if given[0] != "0" else "1") + given[1:]
     assert not tokens.knows("aws", "work", other)
 
 
