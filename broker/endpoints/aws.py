@@ -15,6 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from broker.endpoints.loopback import Variables, caller
+from broker.engine.callers import ENDLESS_S
 from broker.errors import Refused, SourceFailed
 from broker.model import Kind
 from broker.secret import MAX_LENGTH
@@ -31,8 +32,6 @@ REMAINING_S: Final = 1200.0
 
 _HOLDS_IT: Final = 4 / 3
 """A session must be so much longer, or it would be fetched again and again (DESIGN, "Required life")."""
-_STATIC_S: Final = 3600.0
-"""What has no end is said to have one: the SDKs demand it, and then see a change within the hour."""
 
 _UNSET: Final = (
     "AWS_ACCESS_KEY_ID",
@@ -119,7 +118,7 @@ def process_document(served: Served, broker: Broker) -> str:
 def _document(served: Served, broker: Broker, token: str) -> dict[str, str]:
     issued = served.held.issued
     secret = {name: part.reveal() for name, part in issued.parts.items()}
-    expires_at = issued.expires_at if issued.expires_at is not None else broker.clock.now().wall + _STATIC_S
+    expires_at = issued.expires_at if issued.expires_at is not None else broker.clock.now().wall + ENDLESS_S
     found = {
         "AccessKeyId": secret["access_key_id"],
         "SecretAccessKey": secret["secret_access_key"],

@@ -1,16 +1,18 @@
 """What a caller's ancestry and history mean: which session asks, and whether its asking tells of a refusal.
 
-Claude Code runs its helper again before the TTL is over only because upstream refused the token (FACTS). That
-is evidence only where the caller is certainly Claude Code's own `apiKeyHelper`; a status line, a hook or a tool
-may run the same helper as often as it likes. Pure: the process table comes in as arguments.
+Claude Code runs its helper again before the TTL is over only because upstream refused the token (FACTS), and so its
+`awsCredentialExport` before the keys come near their end. That is evidence only where the caller is certainly one of
+these; a status line, a hook or a tool may run the same helper as often as it likes, and the AWS SDK inside Claude Code
+2.1.197 runs a profile's `credential_process` at every prompt. Pure: the process table comes in as arguments.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +27,15 @@ SESSIONS_MAX: Final = 4096
 
 CHILD: Final = "CLAUDE_CODE_ENTRYPOINT"
 """A variable that Claude Code gives to every program that it starts (m)."""
+
+ENDLESS_S: Final = 3600.0
+"""How long AWS keys without an end are said to live: the SDKs demand one, and then see a change within the hour."""
+
+BURST_S: Final = 2.0
+"""Claude Code 2.1.197 may run its `awsCredentialExport` twice when it starts (m)."""
+
+_AGAIN_S: Final = 360.0
+"""Claude Code asks again 5 min before keys expire (m: of 1 h and of 12 h); a minute more for its clock and ours."""
 
 _EARLY_SLACK_S: Final = 1.0
 _SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "busybox", "zsh", "ksh"})
@@ -56,14 +67,24 @@ Argv = Callable[[int], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One run of Claude Code, named by its process; the start time keeps a reused pid apart."""
+    """One run of Claude Code, named by its process; the start time keeps a reused pid apart.
+
+    `exports`: it asks by its `awsCredentialExport`, and not by its `apiKeyHelper`.
+    """
 
     pid: int
     started: int
+    exports: bool = False
+
+    def keeps_s(self, ttl_s: float, remaining_s: float) -> float:
+        """For how long it keeps what it is given now, which lives for `remaining_s`: `ttl_s` is the helper's."""
+        if not self.exports:
+            return ttl_s
+        return max(0.0, (remaining_s if remaining_s < math.inf else ENDLESS_S) - _AGAIN_S)
 
 
 def session_of(chain: Sequence[Process], argv: Argv) -> Session | None:
-    """Return the Claude Code session whose `apiKeyHelper` the first process of `chain` certainly is.
+    """Return the Claude Code session whose `apiKeyHelper` (or `awsCredentialExport`) the first of `chain` certainly is.
 
     The chain must be exactly helper <- one `sh -c` <- Claude Code; a shell that replaces itself by its only
     command (bash, macOS's sh) leaves helper <- Claude Code.
@@ -75,6 +96,15 @@ def session_of(chain: Sequence[Process], argv: Argv) -> Session | None:
         case [_, claude, *_] if _is_certainly_claude(claude, argv):
             return Session(claude.pid, claude.started)
     return None
+
+
+def is_run_by(commands: Collection[str], chain: Sequence[Process], argv: Argv) -> bool:
+    """Whether the first process of a session's `chain` was started by one of these commands, word for word."""
+    given = argv(chain[1].pid)
+    if chain[1].name in _SHELLS and len(given) == 3:  # noqa: PLR2004  # sh, -c, COMMAND
+        return given[2].strip() in {command.strip() for command in commands}
+    own = list(argv(chain[0].pid))
+    return any(own == _words(command) for command in commands)
 
 
 def has_variable(environment: bytes | None, name: str) -> bool:
@@ -114,16 +144,21 @@ def _runs_one_command(arguments: Sequence[str]) -> bool:
     command = arguments[2]
     if _PLAIN.fullmatch(command):
         return True
+    words = _words(command)
+    return words is not None and not any(_CONTROL & set(word) for word in words)
+
+
+def _words(command: str) -> list[str] | None:
+    """Take a command apart as a shell does; None where that cannot be told."""
     if len(command) > _COMMAND_MAX or "\n" in command.strip():
-        return False  # shlex takes seconds for what a hostile process can put there, and a new line for a blank
+        return None  # shlex takes seconds for what a hostile process can put there, and a new line for a blank
     lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     lexer.commenters = ""  # shlex sees a comment where the shell sees none: x#; y
     try:
-        words = list(lexer)
+        return list(lexer)
     except ValueError:
-        return False
-    return not any(_CONTROL & set(word) for word in words)
+        return None
 
 
 def _is_certainly_claude(process: Process, argv: Argv) -> bool:
@@ -155,6 +190,8 @@ class History:
         """
         last = self._given.get(session)
         if last is None or last.serial != serial:
+            return False
+        if session.exports and now.mono - last.at.mono < BURST_S:
             return False
         slack_s = min(_EARLY_SLACK_S, last.ttl_s / 20)  # its clock and ours measure the TTL from different moments
         # It measures by the time of day, so that a clock set forward ends the TTL too: early is only what both call so.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.clock import Clock
-from broker.engine.callers import Session, has_variable, session_of
+from broker.engine.callers import Session, has_variable, is_run_by, session_of
 from broker.engine.policy import Told
 from broker.errors import Refused
 from broker.model import Kind
@@ -26,9 +26,8 @@ class Caller:
     """Who asks. `told`: what it says of its surroundings, None where it is no helper.
 
     `wants`: it takes a credential of this kind only, as what it is: that goes only where a provider takes this kind (see
-    `policy.verdict`), and its asking early tells of no refusal. None: it gets a text that Claude Code may take for its
-    API key, and so send to whichever provider it is on. `consumer`: who asks through a face on TCP, where the kernel
-    says no more of its `peer`.
+    `policy.verdict`). None: it gets a text that Claude Code may take for its API key, and so send to whichever provider
+    it is on. `consumer`: who asks through a face on TCP, where the kernel says no more of its `peer`.
     """
 
     peer: Peer
@@ -76,7 +75,7 @@ class Admission:
         try:
             with ExitStack() as stack:
                 lineages = [stack.enter_context(self._ancestors.of(pid)) for pid in caller.pids]
-                session = self._session(caller, lineages[0])
+                session = await self._asker(caller, lineages[0])
                 who = who_is(caller.peer, lineages[0], session)
                 members = await self._judge(caller, lineages, entry)
                 _check_still_there(caller, lineages)
@@ -136,8 +135,23 @@ class Admission:
     def _refused(self, credential: str | None, reason: str, who: Who) -> None:
         self._bus.publish(Event("refused", credential, self._clock.now().wall, reason=reason, who=who))
 
+    async def _asker(self, caller: Caller, lineage: Lineage) -> Session | None:
+        """Find the session whose own command the caller certainly is: its early asking tells of a refusal.
+
+        Of who wants AWS keys that is only what `awsCredentialExport` names: an SDK's `credential_process` has the same
+        ancestry, and is run as often as the SDK likes.
+        """
+        session = self._session(caller, lineage)
+        if session is None or caller.wants is None:
+            return session
+        if caller.wants is not Kind.AWS_SESSION or caller.told is None or self._guard is None:
+            return None
+        exports = await self._guard.exports(lineage, caller.told)
+        is_one = is_run_by(exports, lineage.chain, self._platform.arguments)
+        return replace(session, exports=True) if is_one and lineage.same() else None
+
     def _session(self, caller: Caller, lineage: Lineage) -> Session | None:
-        if caller.wants is not None or caller.from_tool or lineage.claude is None:
+        if caller.from_tool or lineage.claude is None:
             return None
         session = session_of(lineage.chain, self._platform.arguments)
         if session is None or has_variable(lineage.environment, "CLAUDECODE"):

@@ -70,6 +70,15 @@ class Guard:
             return False
         return True
 
+    async def exports(self, lineage: Lineage, told: Told | None) -> frozenset[str]:
+        """Return what the settings that hold for the caller name as `awsCredentialExport`."""
+        try:
+            looked = await self._settings.look(self._surroundings(lineage, told).place)
+        except Refused:  # `check` says so
+            return frozenset()
+        named = (file.settings.get("awsCredentialExport") for file in looked.found.files if file.settings is not None)
+        return frozenset(command for command in named if isinstance(command, str))
+
     async def _check(
         self, lineage: Lineage, told: Told | None, audience: tuple[str, ...], kind: Kind, *, as_key: bool
     ) -> None:

@@ -74,7 +74,8 @@ class Keeper:
                 self._reject(now, serial, "asked again early", who)
         held = await self._wait_and_answer(now, ttl_s, deadline)
         if session is not None:
-            self._history.given(self._clock.now(), session, held.serial, ttl_s)
+            given = self._clock.now()
+            self._history.given(given, session, held.serial, session.keeps_s(ttl_s, held.remaining_s(given)))
         # Who names no TTL (a person's `broker exec`, say) may use it for as long as it lives.
         until = self._clock.now().mono + ttl_s + self.life.timing.min_validity_s if ttl_s > 0 else math.inf
         self._promises.made(held.serial, until)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from broker.engine.callers import Session, is_claude, may_be_claude, session_of
+from broker.engine.callers import Session, by_its_mark, is_claude, is_run_by, may_be_claude, session_of
 from broker.model import Process
 
 Chain = list[tuple[str, list[str]]]
@@ -166,3 +166,32 @@ def test_the_quick_look_at_a_name_rules_out_only_strangers(name: str, may: bool)
 def test_claude_code_is_found_behind_the_options_of_its_runtime(name: str, argv: list[str], found: bool) -> None:  # noqa: FBT001  # a table
     """The guard must not miss one; for a session, which must be certain, the script has to be the first argument."""
     assert is_claude(Process(7, 1, 1, name), lambda _pid: argv) is found
+
+
+@pytest.mark.parametrize(
+    ("chain", "commands", "is_one"),
+    [
+        ([HELPER, SHELL, CLAUDE], {SHELL[1][2] + "\n"}, True),
+        ([HELPER, SHELL, CLAUDE], {"other", SHELL[1][2]}, True),
+        ([HELPER, SHELL, CLAUDE], {"broker-helper work"}, False),
+        ([HELPER, SHELL, CLAUDE], set(), False),
+        ([HELPER, CLAUDE, INIT], {"'/home/u/.local/bin/broker-helper'  work "}, True),
+        ([HELPER, CLAUDE, INIT], {"/home/u/.local/bin/broker-helper other", "'", "x" * 5000}, False),
+    ],
+)
+def test_a_command_of_the_settings_is_known_again(chain: Chain, commands: set[str], is_one: bool) -> None:  # noqa: FBT001  # a table
+    """By the shell's argument, or by the helper's own where the shell replaced itself."""
+    processes = [Process(at, at + 1, 1, name) for at, (name, _) in enumerate(chain)]
+    assert is_run_by(commands, processes, lambda pid: chain[pid][1]) is is_one
+
+
+def test_a_claude_code_by_another_name_is_known_by_its_mark() -> None:
+    """What it starts is marked, it itself is not; who merely adopted a program of its is none."""
+    helper, shell, own, adopting = (
+        Process(pid, pid + 1, 1, name) for pid, name in enumerate(("h", "sh", "own", "init"))
+    )
+    marked, plain = b"CLAUDE_CODE_ENTRYPOINT=cli\0", b"HOME=/\0"
+    environments = {0: marked, 1: marked, 2: plain, 3: plain}
+    assert by_its_mark([helper, shell, own], environments.get) == own
+    assert by_its_mark([helper, shell, adopting], environments.get) is None
+    assert by_its_mark([own], environments.get) is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from broker.clock import Now
@@ -154,3 +156,24 @@ def test_as_many_sessions_are_remembered_as_fit() -> None:
     assert not chat.after(1).asks(OTHER), "forgotten"
     assert chat.asks(Session(1000 + SESSIONS_MAX - 2, started=1))
     assert len(chat.history._given) == SESSIONS_MAX
+
+
+EXPORTING = Session(pid=12, started=1, exports=True)
+
+
+@pytest.mark.parametrize(
+    ("remaining_s", "kept_s"),
+    [(3600.0, 3240.0), (43_200.0, 42_840.0), (360.0, 0.0), (200.0, 0.0), (math.inf, 3240.0)],
+)
+def test_exported_keys_are_kept_until_shortly_before_their_end(remaining_s: float, kept_s: float) -> None:
+    """Whatever the helper's TTL is; keys without an end are said to live an hour."""
+    assert EXPORTING.keeps_s(TTL_S, remaining_s) == kept_s
+    assert ONE.keeps_s(TTL_S, remaining_s) == TTL_S
+
+
+def test_a_session_that_exports_twice_at_its_start_was_not_refused() -> None:
+    """Nor one that asks again and again; after a pause it was."""
+    chat = Conversation()
+    chat.asks(EXPORTING)
+    assert not any(chat.after(1.9).asks(EXPORTING) for _ in range(9))
+    assert chat.after(2.1).asks(EXPORTING)

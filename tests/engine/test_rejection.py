@@ -251,3 +251,13 @@ def test_a_rate_limited_token_is_kept() -> None:
     assert life.warned() == ["rate-limited"]
     life.after(30)
     assert life.warned() == []
+
+
+def test_a_refusal_stands_until_the_token_is_replaced() -> None:
+    """Whoever tells of it once more meanwhile says nothing new."""
+    life = Simulation().holding()
+    stood = []
+    for step in (life.reject, life.ask, lambda: life.give("fake-token-2")):
+        step()
+        stood.append(life.life.rejected)
+    assert stood == [True, True, False]

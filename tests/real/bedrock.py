@@ -102,6 +102,7 @@ class Bedrock:
     url: str = ""
     lifetime_s: float = 3600.0
     sessions: dict[str, Keys] = field(default_factory=dict)
+    revoked: set[str] = field(default_factory=set)
     seen: list[Seen] = field(default_factory=list)
     profiles: int = 0
 
@@ -110,6 +111,10 @@ class Bedrock:
         keys = Keys.mint(len(self.sessions) + 1, self.lifetime_s)
         self.sessions[keys.access_key_id] = keys
         return keys
+
+    def revoke(self) -> None:
+        """End every session long before its keys expire, as an administrator does."""
+        self.revoked |= self.sessions.keys()
 
     def is_over(self) -> bool:
         """Whether every session that answered a prompt has expired."""
@@ -155,8 +160,9 @@ class Bedrock:
         return keys
 
     def _session(self, credential: str, token: str) -> Keys:
-        keys = self.sessions.get(credential.partition("/")[0])
-        if keys is None or not hmac.compare_digest(keys.session_token, token):
+        name = credential.partition("/")[0]
+        keys = self.sessions.get(name)
+        if keys is None or name in self.revoked or not hmac.compare_digest(keys.session_token, token):
             raise Refused("UnrecognizedClientException")
         if time.time() > keys.expires_at:
             raise Refused("ExpiredTokenException")

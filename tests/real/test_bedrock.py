@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from broker.engine.callers import BURST_S
 from tests.real import mint
 from tests.real.bedrock import REGION, Bedrock, serving
 from tests.real.conftest import Need
@@ -78,3 +80,23 @@ def test_a_session_outlives_its_keys_by_each_of_the_three_ways(served: Place, be
     for claude in claudes.values():
         assert setup(claude, "--undo").returncode == 0
         assert json.loads((Path(claude.env["HOME"]) / ".claude" / "settings.json").read_text()) == {}
+
+
+def test_keys_that_aws_revoked_in_mid_session_are_renewed_at_once(served: Place, bedrock: Bedrock, need: Need) -> None:
+    """The prompt that meets the revocation succeeds, in both versions, by one new session; starting asks for no other."""
+    bedrock.lifetime_s = 3600.0
+    claudes = {(version, "export"): newcomer((version, "export"), served, need) for version in VERSIONS}
+    for claude in claudes.values():
+        bedrock_ = ("--provider", "bedrock", "--region", REGION, "--base-url", bedrock.url)
+        assert setup(claude, "--credential", "keys", *bedrock_, "--yes").returncode == 0
+    with ExitStack() as stack:
+        sessions = {which: stack.enter_context(claude.session()) for which, claude in claudes.items()}
+        assert asked(sessions) == dict.fromkeys(claudes, PONG)
+        started = time.monotonic()
+        wait_until(lambda: time.monotonic() > started + BURST_S, "their start is over")
+        assert asked(sessions) == dict.fromkeys(claudes, PONG)
+        assert (len(bedrock.sessions), bedrock.refused) == (1, [])
+        bedrock.revoke()
+        assert asked(sessions) == dict.fromkeys(claudes, PONG)
+        assert len(bedrock.sessions) == 2, "one new session for both"
+        assert {request.problem for request in bedrock.refused} == {"UnrecognizedClientException"}

@@ -75,7 +75,7 @@ async def test_another_kind_than_the_guard_judged_is_not_handed_out() -> None:
 
 @in_virtual_time
 async def test_asking_early_by_kind_tells_of_no_refusal() -> None:
-    """SDKs ask at every signing when little life is left; only Claude Code's helper means that upstream refused."""
+    """SDKs ask at every signing when little life is left; only Claude Code's own commands mean that upstream refused."""
     world = World()
     as_process = Caller(HELPER.peer, wants=Kind.API_KEY)
     for caller in (as_process, consumer(30)):

@@ -219,3 +219,13 @@ async def test_programs_of_a_claude_code_on_another_provider_may_use_aws() -> No
         await world.guard.check(lineage, None, (), Kind.AWS_SESSION, as_key=False)
         with pytest.raises(Refused, match="outside this credential's audience"):
             await world.guard.check(lineage, None, (), Kind.ACCESS_TOKEN)
+
+
+async def test_the_settings_say_what_exports_aws_keys() -> None:
+    """Of every file that can be read and names one; where they are not to be known, none is."""
+    world = World()
+    contents = [b'{"awsCredentialExport": "broker-helper --aws work"}', b'{"awsCredentialExport": 1}', b"{}", b"["]
+    world.files.files = tuple(SettingsFile.read(f"/{at}", Scope.USER, text) for at, text in enumerate(contents))
+    with world.lineage(30) as lineage:
+        assert await world.guard.exports(lineage, TOLD) == {"broker-helper --aws work"}
+        assert await world.guard.exports(lineage, Told("/elsewhere", ())) == frozenset()
