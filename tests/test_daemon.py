@@ -90,6 +90,7 @@ def test_a_malformed_request_leaves_nothing_in_the_log(place: Place, line: bytes
     assert "fake-token-1" not in log
 
 
+@pytest.mark.slow
 def test_killed_it_starts_again_over_what_it_left(place: Place) -> None:
     """After `kill -9` the next daemon takes the socket file and the locks over."""
     with running(place) as daemon:
@@ -201,6 +202,7 @@ def test_no_token_is_in_its_log_or_status(place: Place) -> None:
     assert "fake-token" not in said + shown
 
 
+@pytest.mark.slow
 def test_its_memory_is_closed_to_others(place: Place) -> None:
     """No core dump can be made of it, and what it creates is its owner's alone."""
     with running(place) as daemon:
@@ -213,6 +215,7 @@ def test_its_memory_is_closed_to_others(place: Place) -> None:
         assert umask.split()[1] == "0077"
 
 
+@pytest.mark.slow
 def test_only_what_a_config_needs_is_loaded(place: Place) -> None:
     """A daemon that serves a file loads no keyring, no metrics and no cloud library."""
     with running(place) as daemon:

@@ -389,6 +389,7 @@ def test_what_does_not_go_together_is_one_line(setup: Setup, file: Path, options
     assert not file.exists()
 
 
+@pytest.mark.slow
 def test_a_stored_key_of_bedrock_can_be_a_first_credential(setup: Setup, file: Path, folder: Path) -> None:
     """A long-term API key from the console goes into the broker's store, like an Anthropic key."""
     (folder / "config.toml").unlink()

@@ -235,6 +235,7 @@ async def test_who_unlocks_with_the_same_passphrase_shares_the_try() -> None:
     assert (world.store.unlocks, world.broker.safe.locked) == (1, False)
 
 
+@pytest.mark.slow
 @in_virtual_time
 @pytest.mark.parametrize("from_the_start", [True, False])
 async def test_a_lock_waits_for_no_unlock_and_calls_it_off(from_the_start: bool) -> None:  # noqa: FBT001  # a case

@@ -93,6 +93,7 @@ def test_a_value_planted_after_such_a_word_never_shows(word: str, value: str) ->
     assert shown in {f"refused {word}*** today", f"refused {word}***", f"refused {word}*** ***"}
 
 
+@pytest.mark.slow
 def test_a_hostile_line_takes_no_time() -> None:
     """No pattern backtracks: a megabyte of what nearly matches is one pass."""
     for piece in (b"token", b"password ", b"token='", b"://a", b"bearer  "):

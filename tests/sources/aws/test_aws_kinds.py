@@ -250,6 +250,7 @@ async def test_a_wrong_field_lists_the_names_and_never_a_value(
     assert VALUE not in str(error)
 
 
+@pytest.mark.slow
 async def test_revoked_keys_cost_one_more_session(account: Open, aws: FakeAws) -> None:
     """A secret is read by the session that is there, and by another where AWS has forgotten that; once for all."""
     made = account(role_arn=ROLE)

@@ -384,6 +384,7 @@ print(sorted({"botocore", "boto3", "urllib3"} & set(sys.modules)))
 """
 
 
+@pytest.mark.slow
 def test_a_daemon_that_serves_no_aws_credential_does_not_load_botocore() -> None:
     """Nobody pays for it but who uses it."""
     done = subprocess.run([sys.executable, "-c", WITHOUT_AWS], capture_output=True, text=True, timeout=20, check=True)

@@ -215,6 +215,7 @@ async def test_nobody_signed_in_names_the_command_and_asks_aws_nothing(place: Pl
 # --- one for all ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [True, False])
 async def test_one_sign_in_serves_twenty_sources_and_is_refreshed_once(place: Place, *, shared: bool) -> None:
     """Whatever their accounts and roles; kept by the AWS CLI's way or ours."""
@@ -439,6 +440,7 @@ async def test_who_is_slower_to_refresh_than_the_aws_cli_takes_what_that_got(pla
     assert session_token(await fetcher(source).fetch())
 
 
+@pytest.mark.slow
 async def test_a_broken_or_foreign_file_is_as_good_as_none(place: Place, home: Path) -> None:
     """A token goes only where it came from; signing in mends the file."""
     good = {"accessToken": "x", "expiresAt": "2099-01-01T00:00:00Z"}
