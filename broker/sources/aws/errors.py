@@ -5,9 +5,8 @@ Loads botocore: import it from a thread, at the first call.
 
 from __future__ import annotations
 
-import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +19,7 @@ from broker.sources.aws.refusals import KeysRefused
 from broker.sources.aws.settings import AwsSourceSettings, Role
 from broker.sources.aws.skew import SIGNATURES_FAIL_S, Skew
 from broker.sources.aws.wording import Unauthorized, said
+from broker.sources.web.causes import causes, words
 
 _BUSY: Final = frozenset(
     {
@@ -246,10 +246,8 @@ def _unreached(error: library.HTTPClientError) -> str:
         return f"{where}: no answer in time; {_HINT}"
     if isinstance(error, library.ProxyConnectionError):
         return f"the proxy of the environment (HTTPS_PROXY) cannot be reached; {_HINT}"
-    words = next(
-        (words for words in map(_known, _causes(error)) if words), f"cannot be reached ({type(error).__name__})"
-    )
-    return f"{where}: {words}; {_HINT}"
+    known = (found for found in map(_known, causes(error)) if found)
+    return f"{where}: {next(known, f'cannot be reached ({type(error).__name__})')}; {_HINT}"
 
 
 def _where(facts: Mapping[str, object]) -> str:
@@ -257,31 +255,6 @@ def _where(facts: Mapping[str, object]) -> str:
     return said(url.partition("?")[0].rstrip("/"), ())
 
 
-def _known(cause: object) -> str:
-    match cause:
-        case ssl.SSLCertVerificationError():
-            return f"its certificate is not to be trusted ({cause.verify_message}); set AWS_CA_BUNDLE for the daemon"
-        case ssl.SSLError():
-            return f"TLS fails ({str(cause.reason or 'no reason given').lower().replace('_', ' ')})"
-        case socket.gaierror():
-            return "its name is not known (DNS)"
-        case ConnectionRefusedError():
-            return "nothing listens there (connection refused)"
-        case OSError() if cause.strerror:
-            return f"cannot be reached ({cause.strerror})"
-    return ""
-
-
-def _causes(error: BaseException) -> Iterator[object]:
-    """Give what lies below: botocore and urllib3 wrap what the system says several times."""
-    seen: set[int] = set()
-    todo: list[object] = [error]
-    while todo:
-        found = todo.pop()
-        if not isinstance(found, BaseException) or id(found) in seen:
-            continue
-        seen.add(id(found))
-        yield found
-        inner = getattr(found, "kwargs", None)
-        below = inner.get("error") if isinstance(inner, dict) else None
-        todo += [found.__context__, found.__cause__, getattr(found, "reason", None), below, *found.args]
+def _known(cause: BaseException) -> str:
+    trust = "; set AWS_CA_BUNDLE for the daemon" if isinstance(cause, ssl.SSLCertVerificationError) else ""
+    return words(cause) + trust
