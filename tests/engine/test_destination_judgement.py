@@ -18,6 +18,7 @@ THIEF: Final = "https://thief.example"
 AUDIENCE: Final = (GOOD,)
 URL: Final = "ANTHROPIC_BASE_URL"
 DIRECT: Final = "https://api.anthropic.com"
+ABOUT_IT: Final = {"ANTHROPIC_CUSTOM_MODEL_OPTION_DESCRIPTION": "Why not this one? 100 % ours..."}
 
 
 def _file(path: str, env: Mapping[str, object], scope: Scope = Scope.PROJECT) -> SettingsFile:
@@ -180,6 +181,41 @@ def test_nobody_can_allow_what_nobody_can_read() -> None:
     """What a file with two readings says to Claude Code is not known, hash or not."""
     file = SettingsFile.read(f"{FOLDER}/.claude/settings.json", Scope.PROJECT, b'{"env": {}, "env": {}}')
     assert isinstance(judge(Known(FOLDER, (file,)), AUDIENCE, {(file.path, file.sha256)}), Refused)
+
+
+@pytest.mark.parametrize("model", ["../../../stolen", "a/%2e%2e/b", "a\\..\\b", "a?b", "a#b"])
+def test_no_projects_model_leads_out_of_the_audiences_path(model: str) -> None:
+    """On Vertex Claude Code writes the model into the address, where `..` goes up: measured on both versions."""
+    path = f"{FOLDER}/.claude/settings.json"
+    for settings in (
+        {"model": model},
+        {"modelOverrides": {"sonnet": model}},
+        {"env": {"ANTHROPIC_MODEL": model}},
+        {"env": {"ANTHROPIC_DEFAULT_SONNET_MODEL": model}},
+        {"env": {"CLAUDE_CODE_SUBAGENT_MODEL": model}},
+    ):
+        file = SettingsFile.read(path, Scope.PROJECT, json.dumps(settings).encode())
+        verdict = judge(Known(FOLDER, (file, _user(**{URL: GOOD}))), AUDIENCE, frozenset())
+        assert isinstance(verdict, Refused), settings
+        assert f"broker allow {FOLDER}" in verdict.reason
+        assert judge(Known(FOLDER, (file, _user(**{URL: GOOD}))), AUDIENCE, {(path, file.sha256)}) == Allowed((GOOD,))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "sonnet[1m]", "claude-sonnet-4-5@20250929", "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "arn:aws:bedrock:us-east-1:111111111111:application-inference-profile/abc", "team/claude_x", None, 5, {"a": 1},
+    ],
+)  # fmt: skip
+def test_a_project_may_name_its_model(model: object) -> None:
+    """By whatever name a provider gives it; what is no name is left to Claude Code."""
+    file = SettingsFile.read(
+        f"{FOLDER}/.claude/settings.json",
+        Scope.PROJECT,
+        json.dumps({"model": model, "env": {"ANTHROPIC_MODEL": model, **ABOUT_IT}}).encode(),
+    )
+    assert judge(Known(FOLDER, (file, _user(**{URL: GOOD}))), AUDIENCE, frozenset()) == Allowed((GOOD,))
 
 
 def test_a_person_who_decides_is_shown_everything_that_is_refused() -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from broker import audience as audiences
 from broker.engine.destination.endpoints import BASE_URLS, Destination, destinations
 from broker.engine.destination.known import Allowed, Known, Pins, Refused, Scope, SettingsFile, Verdict
 from broker.engine.destination.layers import LIVE, Layers, files_in_use
-from broker.engine.destination.names import intercepting
+from broker.engine.destination.names import climbs, intercepting
 from broker.model import Kind
 
 _SHOWN_MAX: Final = 1024
@@ -68,6 +68,24 @@ def _steering(file: SettingsFile, audience: Sequence[str]) -> Iterator[Refused]:
             yield Refused(file.path, key, f"{_at(file.path, key)} is {title} variable; {mend}")
         elif not audiences.covers(audience, text):
             yield Refused(file.path, key, f"{_at(file.path, key)} {_leads_outside(text)}")
+    if climbs(_model(file)):
+        why = "is no plain name of a model, and may lead requests out of the audience's path"
+        mend = f"read the file, then: broker allow {_folder(file)}"
+        yield Refused(file.path, "model", f"{_at(file.path, 'model')} {why}; {mend}")
+
+
+def _model(file: SettingsFile) -> str:
+    """Return every model that the file names outside `env`, as one text."""
+    settings = file.settings or {}
+    return "\n".join(_texts(settings.get(key) for key in ("model", "modelOverrides")))
+
+
+def _texts(values: Iterable[object]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            yield from _texts(value.values())
 
 
 def _vanished(name: str, title: str) -> Refused:

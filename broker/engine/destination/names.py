@@ -65,9 +65,18 @@ _HARMLESS_VALUES: Final = {
 }
 
 
+_MODEL: Final = re.compile(r"(?:ANTHROPIC|CLAUDE_CODE)_(?:[A-Z]+_)*MODEL(?:_OPTION)?", re.ASCII)
+_CLIMBING: Final = re.compile(r"\.\.|[\\%?#]")
+
+
+def climbs(model: str) -> bool:
+    """Whether a model's name would lead out of a base URL's path: on Vertex it stands in the address as it is."""
+    return _CLIMBING.search(model) is not None
+
+
 def family(name: str, text: str | None) -> str | None:
     """Say which kind of steering variable this is that a project sets to `text`; None for the project's own business."""
-    if _HARMLESS.fullmatch(name):
+    if _HARMLESS.fullmatch(name) and not (_MODEL.fullmatch(name) and climbs(text or "")):
         return None
     if name in _HARMLESS_VALUES and text is not None and re.fullmatch(_HARMLESS_VALUES[name], text, re.ASCII):
         return None
