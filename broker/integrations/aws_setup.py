@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from broker.errors import BadRequest, ConfigError
-from broker.integrations import aws_config, textfile
+from broker.errors import BadRequest
+from broker.integrations import aws_config, setup_records, textfile
 from broker.integrations.aws_config import PROCESS
 from broker.integrations.textfile import TextFile
 from broker.paths import private_folder
 
 _VERSION: Final = 1
-_RECORD_MAX: Final = 16 * textfile.SIZE_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +62,8 @@ def make(profile: str, command: str, env: Mapping[str, str], state: Path) -> Pla
         textfile.check_replaceable(file)
     had = known.get(profile, {}).get(PROCESS)
     record = Record(str(path), profile, profile in known, had, file.text, after, command)
-    record_path = _record_path(path, profile, state)
-    older = _load(record_path)
+    record_path = setup_records.path_for(state, "aws", str(path), profile)
+    older = setup_records.load(record_path, Record, _VERSION)
     if older is not None and had == older.command:  # undo goes back to before the first
         before = older.before if file.text == older.after else _taken_back(older, file)
         record = Record(str(path), profile, older.had_section, older.process, before, after, command)
@@ -79,8 +76,7 @@ def apply(plan: Plan) -> None:
     private_folder(plan.record_path.parent.parent)
     with textfile.only_one(private_folder(plan.record_path.parent)):
         textfile.check_unchanged(plan.file)
-        kept = textfile.read(plan.record_path, _RECORD_MAX)
-        textfile.replace(kept, json.dumps(asdict(plan.record), indent=1) + "\n")
+        setup_records.save(plan.record_path, plan.record)
         if not plan.changes_nothing:
             textfile.replace(plan.file, plan.record.after)
 
@@ -88,8 +84,8 @@ def apply(plan: Plan) -> None:
 def undo(profile: str, env: Mapping[str, str], state: Path, *, dry_run: bool) -> str:
     """Take it back; say what became of it. Raises `ConfigError`, `FileProblem`, `ChangedMeanwhile`."""
     path = aws_config.config_path(env)
-    record_path = _record_path(path, profile, state)
-    record = _load(record_path)
+    record_path = setup_records.path_for(state, "aws", str(path), profile)
+    record = setup_records.load(record_path, Record, _VERSION)
     if record is None:
         return f"{path}: nothing was set up in profile {profile} by this broker"
     file = textfile.read(path)
@@ -138,24 +134,3 @@ def _becomes(path: Path, profile: str, file: TextFile, before: str | None) -> st
     if file.text == before:
         return f"{path}: profile {profile} has nothing of ours"
     return f"{path}: {'removed, as before' if before is None else f'profile {profile} is as before'}"
-
-
-def _record_path(path: Path, profile: str, state: Path) -> Path:
-    key = f"{path}\0{profile}".encode("utf-8", "surrogateescape")
-    return state / "setup" / f"aws-{hashlib.sha256(key).hexdigest()[:16]}.json"
-
-
-def _load(path: Path) -> Record | None:
-    """Read a record; None where there is none. Raises `ConfigError`, `FileProblem`."""
-    import cattrs  # noqa: PLC0415  # only where something was set up before
-
-    text = textfile.read(path, _RECORD_MAX).text
-    if text is None:
-        return None
-    try:
-        record = cattrs.structure(json.loads(text), Record)
-    except (ValueError, RecursionError, cattrs.BaseValidationError, KeyError, TypeError):
-        record = None
-    if record is None or record.version != _VERSION:
-        raise ConfigError([f"{path}: no record of this version; keep a copy of it, then remove it"])
-    return record

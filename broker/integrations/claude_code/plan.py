@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.errors import ConfigError, UnsafePath
-from broker.integrations import textfile
+from broker.integrations import setup_records, textfile
 from broker.integrations.claude_code import document, record, settings
 from broker.integrations.claude_code.document import Keys
 from broker.integrations.claude_code.record import Change, Edit, Record
@@ -116,7 +116,7 @@ def apply(plan: Plan, config_changed: Callable[[], None]) -> None:
     private_folder(plan.record_path.parent.parent)
     with textfile.only_one(private_folder(plan.record_path.parent)):
         _check_unchanged(plan)
-        record.save(plan.record_path, plan.record)
+        setup_records.save(plan.record_path, plan.record)
         if plan.config is not None:
             textfile.replace(plan.config.file, plan.config.after)
             config_changed()

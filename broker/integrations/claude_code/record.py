@@ -1,32 +1,25 @@
 """What a setup changed, kept in the state folder so that it can be taken back after any crash.
 
 Written before the first change: whatever point a setup was stopped at, each file is as it was before, as it was meant
-to become, or as a person made it since, and `undone_settings` tells these apart. It holds whole settings files, which may have
-secrets in them: 0600 in a folder of 0700, and never shown.
+to become, or as a person made it since, and `undone_settings` tells these apart.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from broker.config.edit import remove_audience
 from broker.errors import ConfigError
-from broker.integrations import textfile
+from broker.integrations import setup_records
 from broker.integrations.claude_code import document
 from broker.integrations.textfile import TextFile
-from broker.paths import private_folder
 
 VERSION: Final = 1
 
 _ENV: Final = ("env",)
-
-SIZE_MAX: Final = 16 * textfile.SIZE_MAX
-"""Bytes of a record, which holds two versions of two files, with escapes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,35 +66,12 @@ class Record:
 
 def path_for(settings: Path, state: Path) -> Path:
     """Name the record of the setup in this settings file."""
-    name = hashlib.sha256(str(settings).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    return state / "setup" / f"claude-code-{name}.json"
+    return setup_records.path_for(state, "claude-code", str(settings))
 
 
 def load(path: Path) -> Record | None:
     """Read a record; None where there is none. Raises `ConfigError`, `FileProblem`."""
-    import cattrs  # noqa: PLC0415  # only where something was set up before
-
-    text = textfile.read(path, SIZE_MAX).text
-    if text is None:
-        return None
-    try:
-        record = cattrs.structure(json.loads(text), Record)
-    except (ValueError, RecursionError, cattrs.BaseValidationError, KeyError, TypeError):
-        record = None
-    if record is None or record.version != VERSION:
-        raise ConfigError(
-            [
-                f"{path}: no record of this version; it tells what the settings were before, so keep a copy of it, then remove it"
-            ]
-        )
-    return record
-
-
-def save(path: Path, record: Record) -> None:
-    """Write a record, whole or not at all. Raises `FileProblem`, `UnsafePath`."""
-    private_folder(path.parent.parent)
-    private_folder(path.parent)
-    textfile.replace(textfile.read(path, SIZE_MAX), json.dumps(asdict(record), indent=1) + "\n")
+    return setup_records.load(path, Record, VERSION)
 
 
 def undone_settings(record: Record, file: TextFile) -> tuple[str | None, list[str]]:
