@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from broker.durations import Duration
 from broker.model import Kind
 from broker.sources.references import Reference
-from broker.sources.web.server import Server, absolute, checked_url
+from broker.sources.web.server import Server, checked_url, settle_tls_files
 
 Flow = Literal["client-credentials", "device", "authorization-code", "token-exchange", "jwt-bearer"]
 ClientAuth = Literal["basic", "post", "private_key_jwt", "mtls", "none"]
@@ -75,10 +75,7 @@ class OAuthSourceSettings:
     timeout: Duration = _TIMEOUT
 
     def __post_init__(self) -> None:
-        for name in ("ca_cert", "client_cert", "client_key"):
-            object.__setattr__(self, name, absolute(name, getattr(self, name)))
-        if (self.client_cert is None) != (self.client_key is None):
-            raise ValueError("client_cert and client_key belong together")
+        settle_tls_files(self)
         for name in _URLS:
             if (url := getattr(self, name)) is not None:
                 check_url(name, url, allow_http=self.allow_http)

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from broker.durations import Duration
 from broker.sources.vault.auth import Auth, TokenFile
-from broker.sources.web.server import Server, absolute, checked_url
+from broker.sources.web.server import Server, checked_url, settle_tls_files
 
 _TIMEOUT: Final = Duration(10)
 _ADDRESS_VARIABLES: Final = ("VAULT_ADDR", "BAO_ADDR")
@@ -32,10 +32,7 @@ class VaultSourceSettings:
     timeout: Duration = _TIMEOUT
 
     def __post_init__(self) -> None:
-        for name in ("ca_cert", "client_cert", "client_key"):
-            object.__setattr__(self, name, absolute(name, getattr(self, name)))
-        if (self.client_cert is None) != (self.client_key is None):
-            raise ValueError("client_cert and client_key belong together")
+        settle_tls_files(self)
         if self.namespace is not None and not _PATH.fullmatch(self.namespace):
             raise ValueError("namespace must be a path such as team/project")
         object.__setattr__(self, "address", self._checked_address())

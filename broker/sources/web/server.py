@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 _LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1", re.ASCII)
@@ -41,6 +41,26 @@ def checked_url(key: str, url: str, example: str, *, allow_http: bool) -> str:
         # Whoever listens on the way would read every secret, and the token that gives them all.
         raise ValueError(f"{key} must be https, as others on the network can read http; allow_http = true insists")
     return url.rstrip("/")
+
+
+class _WithTlsFiles(Protocol):
+    """Frozen settings with files of TLS, of which `ca_cert` is one."""
+
+    @property
+    def client_cert(self) -> str | None:
+        """Who we are."""
+
+    @property
+    def client_key(self) -> str | None:
+        """The key that proves it."""
+
+
+def settle_tls_files(settings: _WithTlsFiles) -> None:
+    """Make their paths absolute while they are made. Raises `ValueError`."""
+    for name in ("ca_cert", "client_cert", "client_key"):
+        object.__setattr__(settings, name, absolute(name, getattr(settings, name)))
+    if (settings.client_cert is None) != (settings.client_key is None):
+        raise ValueError("client_cert and client_key belong together")
 
 
 def absolute(name: str, path: str | None) -> str | None:
