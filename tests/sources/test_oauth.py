@@ -222,6 +222,15 @@ async def test_a_key_of_another_curve_than_the_algorithms_is_said(sources: Sourc
     assert not place.idp.forms
 
 
+@pytest.mark.slow
+def test_a_key_out_of_favour_puts_no_warning_of_pythons_into_the_log() -> None:
+    """The provider chose it."""
+    key = json.dumps(jwk.OKPKey.generate_key("Ed25519").as_dict(private=True))
+    code = f"from broker.sources.oauth.client import signing_key; signing_key({key!r}, 'EdDSA')"
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert made.stderr == ""
+
+
 async def test_an_exchange_shows_both_tokens_with_their_types(sources: Sources) -> None:
     """RFC 8693."""
     place = sources(flow="token-exchange", token_audience="gateway")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 from urllib.parse import quote_plus
@@ -18,7 +19,7 @@ from authlib.oauth2.auth import encode_client_secret_basic
 from authlib.oauth2.client import OAuth2Client
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from joserfc import jwk, jwt
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, SecurityWarning
 
 from broker.errors import PermanentFetchError
 from broker.sources.oauth.refusals import ErrorAnswer
@@ -34,6 +35,9 @@ _METHODS: Final = {
     "mtls": "none",  # the certificate shows it: RFC 8705 wants client_id in the body, as a client without a secret has
     "none": "none",
 }
+# Of keys and algorithms that are out of favour: the provider chose them, and the daemon's log is no place for Python's.
+warnings.filterwarnings("ignore", category=SecurityWarning, module="joserfc")
+
 _ASSERTION_S: Final = 120
 """How long our assertion is good, so that one who reads it on its way gains little; clocks may differ by that."""
 _PEM: Final = re.compile(r"(-----BEGIN [A-Z ]+-----) (.+) (-----END [A-Z ]+-----)", re.ASCII)
