@@ -490,6 +490,18 @@ async def test_an_odd_time_in_an_answer_loses_no_refresh_token(sources: Sources,
     assert place.idp.reuses == 0
 
 
+async def test_a_refresh_token_may_be_of_any_letters(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It need not be a key that Claude Code would take: RFC 6749 (A.17) lets it have blanks."""
+    place = sources()
+    monkeypatch.setattr(place.idp, "born", lambda: "fake refresh token")
+    place.idp.live = "fake refresh token"
+    place.idp.rotates = False
+    await place.sign_in()
+    place.restart()
+    await place.fetcher().fetch()
+    assert place.idp.form["refresh_token"] == "fake refresh token"
+
+
 async def test_a_fetch_that_is_given_up_loses_nothing(sources: Sources) -> None:
     """Its refresh goes on, and the next fetch has what it gave."""
     place = sources()

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from broker.errors import PermanentFetchError, TransientFetchError
 from broker.model import Issued
-from broker.secret import Secret, flaw
+from broker.secret import Secret, flaw_of_text
 from broker.sources import answer as answers
 from broker.sources import expiry
 from broker.sources.oauth.settings import OAuthSettings
@@ -32,7 +32,7 @@ class Answer:
     def refresh_token(self) -> Secret | None:
         """The refresh token that it brings, if it brings one."""
         text = self.fields.get("refresh_token")
-        return Secret(text) if isinstance(text, str) and flaw(text) is None else None
+        return Secret(text) if isinstance(text, str) and flaw_of_text(text) is None else None
 
     @property
     def lifetime_s(self) -> float:

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from broker.secret import Secret, flaw
+from broker.secret import Secret, flaw_of_text
 from broker.sources.oauth.settings import OAuthSourceSettings
 
 _ENDED_MAX: Final = 500
@@ -55,4 +55,4 @@ def _place(settings: OAuthSourceSettings) -> dict[str, str | None]:
 
 
 def _secret(text: object) -> Secret | None:
-    return Secret(text) if isinstance(text, str) and flaw(text) is None else None
+    return Secret(text) if isinstance(text, str) and flaw_of_text(text) is None else None
