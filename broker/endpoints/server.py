@@ -1,4 +1,4 @@
-"""How the control socket speaks HTTP."""
+"""How the control socket and every other face speak HTTP."""
 
 from __future__ import annotations
 
