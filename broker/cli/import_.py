@@ -129,7 +129,7 @@ def _show(plan: Plan) -> None:
 def _agreed(plan: Plan, *, yes: bool) -> bool:
     if yes:
         return True
-    what = f"{len(plan.secrets)} secrets will be stored, and {plan.file.path} gets the lines above"
+    what = f"{_secrets(plan)} will be stored, and {plan.file.path} gets the lines above"
     if not sys.stdin.isatty():
         raise BadRequest(f"{what}; to go on: --yes")
     return click.confirm(f"{what}. Go on?", err=True)
@@ -147,11 +147,15 @@ def _apply(plan: Plan, stored: Stored) -> None:
                 stored.delete(name)
         warn("nothing is imported; what was stored for it is taken back")
         raise
-    click.echo(f"stored {len(plan.secrets)} secrets; {plan.file.path} is written")
+    click.echo(f"stored {_secrets(plan)}; {plan.file.path} is written")
     try:
         background.reload(stored.state.client)
     except BrokerError as error:
         warn(f"the running daemon keeps the old config: {error}")
+
+
+def _secrets(plan: Plan) -> str:
+    return f"{len(plan.secrets)} secret{'s' * (len(plan.secrets) != 1)}"
 
 
 def _after(plan: Plan, file: Path) -> None:

@@ -102,8 +102,12 @@ def _stored() -> Stored:
 def _check_unlocked(client: Client) -> None:
     """Raise `Locked` before a person types a value in vain; without a daemon the passphrase is asked for."""
     with suppress(NotRunning):
-        if client.status()["daemon"]["locked"]:
+        daemon = client.status()["daemon"]
+        if daemon["locked"]:
             raise Locked("the broker is locked, so nothing can be stored; run: broker unlock")
+        for warning in daemon["warnings"]:
+            if warning["code"] == "passphrase-wanted":
+                raise Locked(warning["message"])
 
 
 def _passphrase(new: bool) -> Secret:  # noqa: FBT001  # what `Stored` gives

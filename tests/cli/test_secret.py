@@ -68,9 +68,19 @@ def test_a_value_on_a_terminal_is_typed_without_echo(
     assert control.asks[-1] == 'PUT /v1/secrets/work {"value": "fake-token-1"}'
 
 
-def test_locked_nobody_is_asked_for_a_value(type_: Type, control: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+LOCKED = "the broker is locked, so nothing can be stored; run: broker unlock"
+WANTED = "nothing is stored until you choose a passphrase; run: broker unlock"
+
+
+@pytest.mark.parametrize(
+    ("daemon", "why"),
+    [({"locked": True}, LOCKED), ({"warnings": [{"code": "passphrase-wanted", "message": WANTED}]}, WANTED)],
+)
+def test_nobody_is_asked_for_a_value_that_cannot_be_stored(
+    type_: Type, control: Script, monkeypatch: pytest.MonkeyPatch, daemon: dict[str, object], why: str
+) -> None:
     """It would be typed in vain."""
-    control.daemon["locked"] = True
+    control.daemon |= daemon
     asked: list[str] = []
 
     def typed(prompt: str) -> str:
@@ -80,8 +90,7 @@ def test_locked_nobody_is_asked_for_a_value(type_: Type, control: Script, monkey
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("click.termui.hidden_prompt_func", typed)
     said = type_("secret set work")
-    wanted = "broker: the broker is locked, so nothing can be stored; run: broker unlock\n"
-    assert (said.code, said.err, asked) == (77, wanted, [])
+    assert (said.code, said.err, asked) == (77, f"broker: {why}\n", [])
 
 
 def test_a_value_on_the_command_line_is_refused_unquoted(type_: Type, control: Script) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +17,7 @@ from broker.integrations.importing.found import (
     Kept,
     NotCarried,
     Reading,
+    at,
     aws_keys,
     key,
     options,
@@ -79,9 +81,8 @@ def _anthropic(name: str, variable: str, variables: Variables) -> Iterator[Found
     models = options(
         model=variables.get("ANTHROPIC_MODEL", ""), small_fast_model=variables.get("ANTHROPIC_SMALL_FAST_MODEL", "")
     )
-    notes = (f"broker setup claude-code --credential NAME{models}",) if models else ()
     if variable in variables:
-        yield key(name, variables[variable], variables.get("ANTHROPIC_BASE_URL"), notes)
+        yield key(name, variables[variable], variables.get("ANTHROPIC_BASE_URL"), models)
 
 
 def _aws(variables: Variables) -> Iterator[Found]:
@@ -112,14 +113,16 @@ def _bearer(variables: Variables) -> Iterator[Found]:
         region = _first(variables, _REGIONS)
         if not region:
             raise NotCarried("without AWS_REGION nobody knows where it is good")
-        yield key("bedrock", text, f"https://bedrock-runtime.{region}.amazonaws.com")
+        found = key("bedrock", text, f"https://bedrock-runtime.{region}.amazonaws.com")
+        setup = f"broker setup claude-code --credential NAME --provider bedrock --via bearer{options(region=region)}"
+        yield replace(found, notes=(setup,))
 
 
 def _litellm(variables: Variables) -> Iterator[Found]:
     url = _proxy(variables)
     virtual = _first(variables, ("LITELLM_API_KEY", "LITELLM_PROXY_API_KEY"))
     if virtual:
-        yield key("litellm-key", virtual, url or _no_proxy())
+        yield key("litellm-key", virtual, url or _no_proxy(), " --provider litellm")
 
 
 def _litellm_master(variables: Variables) -> Iterator[Found]:
@@ -134,7 +137,8 @@ def _litellm_master(variables: Variables) -> Iterator[Found]:
     if url.startswith("http:"):
         table["allow_http"] = True
     about = "it gives keys of an hour each, made with the master key, and never that itself"
-    yield Found("litellm-keys", source=table, credential={"duration": "1h"}, about=about)
+    setup = f"broker setup claude-code --credential NAME{at(url)} --provider litellm"
+    yield Found("litellm-keys", source=table, credential={"duration": "1h"}, about=about, notes=(setup,))
 
 
 def _proxy(variables: Variables) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -55,13 +56,19 @@ class NotCarried(Exception):
     """One entry of the file cannot become a credential; says why, without any of its values."""
 
 
-def key(name: str, text: str, base_url: str | None = None, notes: tuple[str, ...] = ()) -> Found:
-    """Make a credential of a key and the place that it is for. Raises `NotCarried`."""
+def key(name: str, text: str, base_url: str | None = None, chosen: str = "") -> Found:
+    """Make a credential of a key and the place that it is for. Raises `NotCarried`.
+
+    `chosen`: further options of the setup that puts it to use.
+    """
     if (problem := flaw(text)) is not None:
         raise NotCarried(f"its key {problem}")
     if "${" in text:
         raise NotCarried("its key is a reference to a variable, and not here")
-    return Found(name, key=Kept(Secret(text)), credential=released_for(base_url), notes=notes)
+    credential = released_for(base_url)
+    where = "".join(at(url) for url in credential.get("audience", ()))
+    setup = f"broker setup claude-code --credential NAME{where}{chosen}"
+    return Found(name, key=Kept(Secret(text)), credential=credential, notes=(setup,))
 
 
 def released_for(base_url: str | None) -> dict[str, Any]:
@@ -87,6 +94,11 @@ def aws_keys(key_id: str, secret: str, session_token: str = "") -> dict[str, Any
             raise NotCarried(f"its {name} {problem}")
     kept = {name: Kept(Secret(text), name.replace("_", "-")) for name, text in parts.items() if text}
     return {"access_key_id": key_id, **kept}
+
+
+def at(base_url: str) -> str:
+    """Write the option of a command that says where requests go."""
+    return f" --base-url {shlex.quote(base_url)}"
 
 
 def options(**texts: str) -> str:

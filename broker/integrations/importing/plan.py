@@ -60,7 +60,7 @@ class _Draft:
     keys: list[str] = field(default_factory=list)
     says: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, found: Found) -> None:
         """Put one credential into the draft, or a remark why not."""
@@ -87,7 +87,7 @@ class _Draft:
         kept = f", its secret stored as {' and '.join(secrets)}" if secrets else ", without a secret"
         about = f"; {found.about}" if found.about else ""
         self.says.append(f"{was}{name}{f', in place of {there}' if there else ''}{kept}{about}")
-        self.notes += [note.replace("NAME", name) for note in found.notes]
+        self.notes += [(name, note) for note in found.notes]
 
     def pool(self, name: str) -> None:
         """Make one of all keys."""
@@ -153,7 +153,8 @@ def make(
         parse(after, path, types, {})  # what is wrong with the rest is to be mended first
         textfile.check_replaceable(file)
     remarks = (*reading.remarks, *draft.remarks)
-    notes = tuple(dict.fromkeys(draft.notes))
+    served = dict.fromkeys(draft.keys, pool) if pool is not None else {}  # whoever wants a pool asks for no member
+    notes = tuple(dict.fromkeys(note.replace("NAME", served.get(name) or name, 1) for name, note in draft.notes))
     return Plan(file, after, tables, draft.secrets, stored, tuple(draft.says), remarks, notes)
 
 

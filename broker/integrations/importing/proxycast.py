@@ -80,8 +80,7 @@ def _provider(entry: Table, name: str) -> Found:
     if not _text(entry, "api_key"):
         return _bedrock(entry, name)
     chosen = options(model=_text(entry, "model_id"))
-    notes = (f"broker setup claude-code --credential NAME{chosen}",) if chosen else ()
-    return key(name, _text(entry, "api_key"), _text(entry, "base_url"), notes)
+    return key(name, _text(entry, "api_key"), _text(entry, "base_url"), chosen)
 
 
 def _bedrock(entry: Table, name: str) -> Found:

@@ -143,9 +143,7 @@ class _Refusal:
         if self.code in _ABSENT:
             line = f"{self._what}: it is not there ({self.said}); mend its name, or `region`"
         elif self.code == "RegionDisabledException":
-            line += (
-                "; STS is not activated in this region: set another `region`, or activate it (IAM, Account settings)"
-            )
+            line += "; set another `region`, or have this one activated (IAM, Account settings)"
         elif self.code == "ExpiredTokenException":
             return TransientFetchError(f"{self._what}: the web identity token has expired ({self.said})")
         elif self.code in {"InvalidIdentityToken", "IDPRejectedClaim"}:

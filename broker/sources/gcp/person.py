@@ -189,7 +189,7 @@ class Person:
         except answer.BadAnswer:
             kept = {}
         if any(kept.get(name) != value for name, value in self._place.items()) or "refresh_token" not in kept:
-            raise LoginRequired(f"{_WHERE}: nobody is signed in; run: {self._record.command}")
+            raise LoginRequired(f"Google: nobody is signed in; run: {self._record.command}")
         return kept
 
     @property

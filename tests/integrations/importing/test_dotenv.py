@@ -35,7 +35,8 @@ def test_a_base_url_holds_for_both_of_anthropics_variables() -> None:
     )
     found = only(reading)
     assert (found.name, found.credential) == ("anthropic-token", {"audience": ["https://l.example/anthropic"]})
-    assert found.notes == ("broker setup claude-code --credential NAME --model m-1 --small-fast-model m-2",)
+    setup = "broker setup claude-code --credential NAME --base-url https://l.example/anthropic"
+    assert found.notes == (f"{setup} --model m-1 --small-fast-model m-2",)
     assert reading.remarks == ("ANTHROPIC_API_KEY: its key has blanks, line ends or control characters in it",)
 
 
@@ -77,6 +78,8 @@ def test_a_bedrock_key_is_for_its_region_alone() -> None:
     """It is good nowhere else."""
     found = only(dotenv("AWS_BEARER_TOKEN_BEDROCK=fake\nAWS_REGION=us-east-1"))
     assert found.credential == {"audience": ["https://bedrock-runtime.us-east-1.amazonaws.com"]}
+    setup = "broker setup claude-code --credential NAME --provider bedrock --via bearer --region us-east-1"
+    assert found.notes == (setup,)
     assert dotenv("AWS_BEARER_TOKEN_BEDROCK=fake").remarks == (
         "AWS_BEARER_TOKEN_BEDROCK: without AWS_REGION nobody knows where it is good",
     )
@@ -92,6 +95,8 @@ def test_litellms_keys_are_for_their_proxy(where: str) -> None:
     assert (plain(virtual.key), virtual.credential) == ("<fake-v>", {"audience": ["https://l.example:4000"]})
     assert plain(made.source) == {"type": "litellm", "base_url": "https://l.example:4000", "master_key": "<fake-m>"}
     assert made.key is None
+    setup = "broker setup claude-code --credential NAME --base-url https://l.example:4000 --provider litellm"
+    assert (virtual.notes, made.notes) == ((setup,), (setup,))
 
 
 @pytest.mark.parametrize(

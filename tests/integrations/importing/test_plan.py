@@ -48,6 +48,14 @@ def test_secrets_go_into_the_store_and_their_places_into_the_config(path: Path) 
     assert SECRET not in plan.after + repr(plan) + " ".join((*plan.says, *plan.remarks, *plan.notes))
 
 
+def test_of_a_pool_one_command_is_told_and_not_one_of_each_member(path: Path) -> None:
+    """Without one each key has its own."""
+    keys = [key(name, SECRET, "https://p.example") for name in ("one", "two")]
+    setup = "broker setup claude-code --credential {} --base-url https://p.example"
+    assert planned(path, *keys).notes == (setup.format("one"), setup.format("two"))
+    assert planned(path, *keys, pool="keys").notes == (setup.format("keys"),)
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [

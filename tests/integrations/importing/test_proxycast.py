@@ -103,6 +103,12 @@ def test_what_claude_code_does_itself_is_told_with_what_does_it() -> None:
     assert reading.found[0].notes == ("broker setup claude-code --credential NAME --model m-1",)
 
 
+def test_every_key_is_told_with_the_command_that_puts_it_to_use() -> None:
+    """With the place that it is for: without it Claude Code would ask Anthropic, and get no key for that."""
+    found = only(proxycast(f"p: {{type: claude-custom, api_key: {KEY}, base_url: 'https://p.example/claude/v1'}}"))
+    assert found.notes == ("broker setup claude-code --credential NAME --base-url https://p.example/claude",)
+
+
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
