@@ -53,6 +53,12 @@ def test_members_are_names_of_credentials_once_each(members: str, problem: str) 
     assert problems(TWO + pool(members)) == [problem]
 
 
+def test_a_member_that_has_problems_of_its_own_is_not_called_missing() -> None:
+    """It is there: what is wrong with it is all that is told."""
+    found = problems(TWO + '[credentials.c]\nsource = "env"\n' + pool('["a", "c"]'))
+    assert found == ["credentials.c.name: missing; expected text"]
+
+
 def test_every_member_that_is_missing_is_told_at_once() -> None:
     """Not one a run."""
     found = problems(TWO + pool('["x1", "y2"]'))

@@ -101,7 +101,8 @@ class _Parser:
         credentials_table = self._section(top, "credentials")
         sources = self._sources(sources_table)
         credentials = self._credentials(credentials_table, sources_table, sources, daemon.ttl_max_s)
-        for keys, problem in (*references.problems(sources, credentials), *pools.problems(sources, credentials)):
+        related = references.problems(sources, credentials, credentials_table)
+        for keys, problem in (*related, *pools.problems(sources, credentials)):
             self._reader.report(keys, problem)
         default = self._default(top, credentials_table)
         if top.get("credentials", {}) == {}:

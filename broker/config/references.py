@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from broker.config.structs import CredentialConfig, SourceConfig
 from broker.config.wording import near
@@ -13,9 +13,12 @@ Keys = tuple[str, ...]
 
 
 def problems(
-    sources: Mapping[str, SourceConfig], credentials: Mapping[str, CredentialConfig]
+    sources: Mapping[str, SourceConfig], credentials: Mapping[str, CredentialConfig], named: Iterable[str]
 ) -> Iterator[tuple[Keys, str]]:
-    """Find `{ credential = "NAME" }` and members of pools that lead nowhere or in a circle: where, and what is wrong."""
+    """Find `{ credential = "NAME" }` and members of pools that lead nowhere or in a circle: where, and what is wrong.
+
+    `named`: every credential's table, also those with problems of their own.
+    """
     of_source = {
         name: list(_uses(source.settings, ("sources", name))) if name in sources else []
         for name, source in sources.items()
@@ -27,19 +30,21 @@ def problems(
     told = set()
     for name, found in uses.items():
         for keys, wanted in found:
-            problem = _problem(name, wanted, uses)
+            problem = _problem(name, wanted, uses) if wanted in uses else _unknown(wanted, sorted(named))
             if problem is not None and (keys, wanted) not in told:
                 told.add((keys, wanted))
                 yield keys, problem
 
 
 def _problem(name: str, wanted: str, uses: Mapping[str, Sequence[tuple[Keys, str]]]) -> str | None:
-    if wanted not in uses:
-        return f"no such credential{near(wanted, uses)}; known are {', '.join(sorted(uses))}"
     circle = _way(wanted, name, uses)
     if circle is None:
         return None
     return f"credential {' needs '.join([name, *circle])}, in a circle; get the secret from elsewhere"
+
+
+def _unknown(wanted: str, named: Sequence[str]) -> str | None:
+    return None if wanted in named else f"no such credential{near(wanted, named)}; known are {', '.join(named)}"
 
 
 def _way(start: str, goal: str, uses: Mapping[str, Sequence[tuple[Keys, str]]]) -> list[str] | None:
