@@ -14,7 +14,7 @@ from broker.cli.output import printable
 from broker.errors import BadRequest, ConfigError
 
 if TYPE_CHECKING:
-    from broker.config import CredentialConfig
+    from pathlib import Path
 
 
 @click.command(
@@ -44,7 +44,8 @@ def aws_command(*, profile: str, credential: str | None, yes: bool, dry_run: boo
     helper = installed_helper.path()
     if installed_helper.kind(helper) == "missing":
         raise ConfigError([f"{helper} is missing; reinstall the package"])
-    command = settings.command(helper, "--aws", _served(credential, profile).name)
+    name, region = _served(credential, profile)
+    command = settings.command(helper, "--aws", name)
     plan = aws_setup.make(profile, command, os.environ, paths.state_dir())
     if plan.changes_nothing:
         click.echo(f"{plan.file.path}: set up already")
@@ -57,12 +58,14 @@ def aws_command(*, profile: str, credential: str | None, yes: bool, dry_run: boo
         click.echo("nothing was changed")
         return 1
     aws_setup.apply(plan)
+    if _lacks_region(plan.record.after, plan.file.path, profile):
+        click.echo(f"it has no region, and programs want one: aws configure set region {region} --profile {profile}")
     click.echo(f"try it: aws --profile {profile} sts get-caller-identity; to take it back: --undo")
     return 0
 
 
-def _served(name: str | None, profile: str) -> CredentialConfig:
-    """Find the credential, which gives AWS keys and does not come from the very profile."""
+def _served(name: str | None, profile: str) -> tuple[str, str]:
+    """Find the credential, which gives AWS keys and does not come from the very profile; say its region too."""
     from broker import config  # noqa: PLC0415  # not for --help
     from broker.model import Kind  # noqa: PLC0415  # as above
     from broker.sources import TYPES  # noqa: PLC0415  # as above
@@ -80,7 +83,16 @@ def _served(name: str | None, profile: str) -> CredentialConfig:
         raise BadRequest(
             f"{wanted} comes from profile {profile} itself, so the broker would ask itself; use another --profile"
         )
-    return served
+    region = getattr(served.settings, "region", None) or getattr(source.settings, "region", None)
+    return served.name, region or "REGION"
+
+
+def _lacks_region(text: str, path: Path, profile: str) -> bool:
+    from broker.integrations import aws_config  # noqa: PLC0415  # not for --help
+
+    if os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
+        return False
+    return "region" not in aws_config.profiles(text, path)[profile]
 
 
 def _begins_with(settings: object) -> str | None:

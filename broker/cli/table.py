@@ -19,6 +19,7 @@ from broker.cli import output, view
 _DISPENSABLE: Final = ("REFRESHES", "SERVED", "SOURCE", "NEXT REFRESH")
 """The columns that a narrow terminal does without: the first goes first."""
 _COUNTS: Final = ("SERVED", "REFRESHES")
+_WELL: Final = ("fresh", "empty")
 _NO_LIMIT: Final = 100_000
 """Columns enough for everything: a pipe has them, and nothing is wrapped there."""
 
@@ -42,6 +43,22 @@ def overview(document: Mapping[str, Any], console: Console, now: float) -> Group
     rows = view.rows(document, now)
     table = _fitting(rows, console) if rows else Text(view.NO_CREDENTIALS)
     return Group(*_head(document, console), Text(), table, *_attention(document, rows))
+
+
+def low(document: Mapping[str, Any], console: Console, now: float) -> RenderableType:
+    """Draw the overview for a screen on which nothing scrolls: where it is too low, some of what is well is left out."""
+    drawn = overview(document, console, now)
+    surplus = len(console.render_lines(drawn, pad=False)) - console.height
+    if surplus <= 0:
+        return drawn
+    well = [row.name for row in view.rows(document, now) if row.state in _WELL and not row.notes]
+    left_out = set(well[1:][-surplus - 1 :])  # one more, for the line that says so
+    kept = [credential for credential in document["credentials"] if credential["name"] not in left_out]
+    return Group(overview({**document, "credentials": kept}, console, now), Text(_more(len(left_out)), "dim"))
+
+
+def _more(count: int) -> str:
+    return f"and {count} more that are well; see: broker status"
 
 
 def detail(document: Mapping[str, Any], console: Console, now: float) -> Group:

@@ -5,6 +5,7 @@ Pure: from the answer of `GET /v1/status` (INTERFACES) to words. Nothing here kn
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -146,7 +147,7 @@ def details(credential: Document, now: float) -> list[tuple[str, str]]:
         ("fingerprint", credential["fingerprint"] or ""),
         ("left", this.left),
         ("expires at", credential["expires_at"] or ""),
-        ("lifetime", span(credential["lifetime_s"]) if credential["lifetime_s"] else ""),
+        ("lifetime", span(math.ceil(credential["lifetime_s"])) if credential["lifetime_s"] else ""),
         ("last refresh", _ago(credential["last_refresh_at"], now)),
         ("next refresh", this.next_refresh),
         ("served", str(this.served)),

@@ -72,7 +72,7 @@ def _live(first: Document, following: Callable[[], Document | str]) -> None:
     def drawn(document: Document | str) -> RenderableType:
         if isinstance(document, str):
             return Text(printable(document), "red")
-        return table.overview(document, console, time.time())
+        return table.low(document, console, time.time())
 
     with Live(drawn(first), console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
         while True:

@@ -28,6 +28,12 @@ source = "corp"
 source = "chain"
 [credentials.own]
 source = "mine"
+[sources.regional]
+type = "aws"
+profile = "corp"
+region = "eu-west-1"
+[credentials.regional]
+source = "regional"
 [credentials.key]
 source = "corp"
 kind = "bedrock-api-key"
@@ -42,7 +48,8 @@ Setup = Callable[[str], Said]
 @pytest.fixture(autouse=True)
 def home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a developer with a config and an installed helper."""
-    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE"):
+    clear = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION")
+    for name in clear:
         monkeypatch.delenv(name, raising=False)
     (folder / "home" / ".aws").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(folder / "home"))
@@ -78,6 +85,19 @@ def test_a_profile_gets_our_command_and_loses_it_again(setup: Setup, file: Path,
     assert setup("--profile claude --undo").out == f"{file}: removed, as before\n"
     assert not file.exists()
     assert "nothing was set up in profile claude" in setup("--profile claude --undo").out
+
+
+def test_a_profile_without_a_region_is_told_how_to_get_one(
+    setup: Setup, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The AWS CLI has none of another profile, and would refuse the very command that is suggested."""
+    wanted = "aws configure set region eu-west-1 --profile "
+    assert f"{wanted}one\n" in setup("--profile one --credential regional").out
+    assert "aws configure set region REGION --profile two\n" in setup("--profile two --credential work").out
+    file.write_text("[profile three]\nregion = us-east-1\n")
+    assert wanted not in setup("--profile three --credential regional").out
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    assert wanted not in setup("--profile four --credential regional").out
 
 
 def test_the_rest_of_the_file_stays_over_several_setups(setup: Setup, file: Path) -> None:
@@ -141,7 +161,7 @@ def test_a_dry_run_changes_nothing(setup: Setup, file: Path, folder: Path) -> No
     [
         ("--credential work", "Missing option '--profile'"),
         ("--profile a\\ b --credential work", "--profile: letters, digits"),
-        ("--profile one", "say which credential: --credential work|chained|own|key"),
+        ("--profile one", "say which credential: --credential work|chained|own|regional|key"),
         ("--profile one --credential key", "key is of kind bedrock-api-key"),
         ("--profile corp --credential work", "so the broker would ask itself"),
         ("--profile default --credential chained", "so the broker would ask itself"),

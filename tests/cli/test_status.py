@@ -41,6 +41,20 @@ def drawn(document: dict[str, object], width: int = 100, encoding: str = "utf-8"
     return table.rendered(table.overview(document, console, NOW), console)
 
 
+def test_a_screen_that_is_too_low_keeps_what_needs_a_look() -> None:
+    """`--watch` cannot scroll: what is well gives way, and the screen says how much of it."""
+    names = [f"fine-{number}" for number in range(20)]
+    full = document(*map(quiet, names), quiet("broken", state="failing", last_error="nothing listens there"))
+    screen = Console(file=io.StringIO(), width=100, height=12, _environ={})
+    shown = table.rendered(table.low(full, screen, NOW), screen).splitlines()
+    assert len(shown) == 12
+    assert [line.split()[0] for line in shown if "fresh" in line] == names[:4]
+    assert any(line.startswith("broken  ") and "nothing listens there" in line for line in shown)
+    assert shown[-1] == "and 16 more that are well; see: broker status"
+    screen.height = 40
+    assert "and " not in table.rendered(table.low(full, screen, NOW), screen)
+
+
 def test_a_pipe_gets_plain_aligned_text(type_: Type, control: Script, folder: Path) -> None:
     """No colour, no bar, nothing wrapped: one line per credential, and below them what is wrong, by name."""
     long = "HTTP 503 from the source, " + "which is a long story " * 20 + "indeed"
