@@ -96,6 +96,10 @@ class Admission:
         """Note that another user's process got as far as the socket."""
         self._refused(None, f"uid {peer.uid} is another user", Who(peer.pid, ""))
 
+    def close(self) -> None:
+        """Let go of the processes that are remembered."""
+        self._ancestors.close()
+
     async def _judge(self, caller: Caller, lineages: Sequence[Lineage], entry: Entry) -> frozenset[str]:
         """Judge by the credential's audience; of a pool by its own and each member's, and return who may be given.
 

@@ -245,6 +245,7 @@ class Broker:
         """Stop every fetch, give back what sources borrowed, and write what is to be kept."""
         await self._entries.close()
         await self.safe.close()
+        self.admission.close()
 
     def _secret_changed(self, name: str, what: str, who: Who | None) -> None:
         self.bus.publish(Event(what, None, self.clock.now().wall, reason=name, who=who))

@@ -11,12 +11,12 @@ import pytest
 from broker.config import DaemonConfig
 from broker.engine.policy import Told
 from broker.errors import TransientFetchError
-from broker.model import Issued, Kind
+from broker.model import Issued, Kind, Process
 from broker.service.admission import Caller
 from broker.service.consumers import Consumer
 from tests.service.scripted import ScriptedFetcher, Step
 from tests.service.virtual_time import in_virtual_time
-from tests.service.world import HELPER, World
+from tests.service.world import HELPER, FakePinned, World
 
 if TYPE_CHECKING:
     from broker.service.guard import Guard
@@ -98,6 +98,23 @@ async def test_a_session_that_asks_again_shortly_before_the_end_was_not_refused(
 async def test_sdks_ask_as_often_as_they_like(caller: Caller, settings: Settings) -> None:
     """Each prompt or signing of theirs may ask: that is no refusal, and the source is left alone."""
     assert await fetches(world_of(settings), caller, 0, *[30] * 20) == 1
+
+
+@in_virtual_time
+async def test_a_broker_that_is_closed_holds_on_to_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that it remembers is a descriptor."""
+    world, held = world_of(Settings()), set[int]()
+
+    def pin(pid: int) -> FakePinned:
+        held.add(pid)
+        return FakePinned(Process(pid, 1, 5, "curl"))
+
+    monkeypatch.setattr(world.platform, "pin", pin)
+    monkeypatch.setattr(FakePinned, "close", lambda pinned: held.discard(pinned.process.pid))
+    await fetches(world, AS_HELPER, 0)
+    assert held == {30}
+    await world.broker.close()
+    assert held == set()
 
 
 @in_virtual_time
