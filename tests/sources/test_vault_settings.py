@@ -286,11 +286,11 @@ async def test_a_projected_token_is_read_at_each_login(signed_in: SignedIn, vaul
 
 
 async def test_the_command_lines_token_is_followed(vault: FakeVault, tmp_path: Path) -> None:
-    """After `vault login` the broker uses the new token, without a word."""
+    """After `vault login` the broker uses the new token, without a word; before, it says that it waits for that."""
     path = tmp_path / ".vault-token"
     place = Place(vault, auth=TokenFile(str(path)))
     fetcher = place.fetcher("secret/claude")
-    assert "not there (yet)" in str(await failure(fetcher))
+    assert str(await failure(fetcher)) == f"{path}: not there (yet); run: vault login, or: bao login"
     for token in ("fake-token-a", "fake-token-b"):
         vault.tokens = {token}
         path.write_text(token)

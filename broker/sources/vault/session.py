@@ -13,7 +13,7 @@ from broker.secret import Secret, flaw
 from broker.sources import references
 from broker.sources.blocking import Blocking
 from broker.sources.interface import Context
-from broker.sources.vault.auth import AppRole, Lent, Oidc
+from broker.sources.vault.auth import AppRole, Lent, Oidc, TokenFile
 from broker.sources.vault.connection import Client, Connection
 from broker.sources.vault.login import Login, seconds
 from broker.sources.vault.person import Person
@@ -165,13 +165,20 @@ class Session:
     async def _sign_in(self) -> Login:
         self._stale = False
         try:
-            secrets = {name: await place.resolve() for name, place in self._inputs.items()}
-            login = await self._signed_in(secrets)
+            login = await self._signed_in(await self._secrets())
         except FetchError as error:
             self._failure = (now() + REMEMBER_S, error)
             raise
         self._failure = None
         return login
+
+    async def _secrets(self) -> dict[str, Secret]:
+        try:
+            return {name: await place.resolve() for name, place in self._inputs.items()}
+        except TransientFetchError as error:
+            if not isinstance(self.settings.auth, TokenFile):
+                raise
+            raise TransientFetchError(f"{error}; run: vault login, or: bao login") from None
 
     async def _signed_in(self, secrets: Mapping[str, Secret]) -> Login:
         auth = self.settings.auth
