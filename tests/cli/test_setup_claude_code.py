@@ -14,7 +14,7 @@ import click
 import pytest
 
 from broker import background, durations
-from broker.cli import setup_check
+from broker.cli.setup import check as setup_check
 from broker.integrations import installed_helper, textfile
 from broker.integrations.claude_code import record, settings, telemetry
 from tests.cli.conftest import Said, Type

@@ -10,12 +10,12 @@ from broker.cli import LazyGroup
 from broker.cli.arguments import examples
 
 SETUPS: Final = {
-    "aws": "setup_aws",
-    "claude-code": "setup_claude_code",
-    "gcp": "setup_gcp",
-    "systemd": "setup_systemd",
+    "aws": "setup.aws",
+    "claude-code": "setup.claude_code",
+    "gcp": "setup.gcp",
+    "systemd": "setup.systemd",
 }
-"""Each program, and the module in this folder that holds its subcommand as `NAME_command` (`-` as `_`)."""
+"""Each program, and the module of `broker.cli` that holds its subcommand as `NAME_command` (`-` as `_`)."""
 
 
 @click.group(

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from broker import background, paths
-from broker.cli import setup_check as checking
 from broker.cli.arguments import examples
 from broker.cli.output import printable
-from broker.cli.setup_options import Asked, options
+from broker.cli.setup import check as checking
+from broker.cli.setup.options import Asked, options
 from broker.client import Client
 from broker.errors import BadRequest, BrokerError
 from broker.integrations.claude_code import settings
 
 if TYPE_CHECKING:
-    from broker.cli.setup_route import Prepared
+    from broker.cli.setup.route import Prepared
     from broker.integrations.claude_code.plan import Plan
     from broker.integrations.claude_code.release import Release
 
@@ -69,7 +69,7 @@ def claude_code_command(
     client = Client(paths.socket_path())
     if undo:
         return _undo(scope, client, dry_run=dry_run)
-    from broker.cli.setup_route import prepare  # noqa: PLC0415  # not for --help
+    from broker.cli.setup.route import prepare  # noqa: PLC0415  # not for --help
 
     made = prepare(scope, Asked(**asked), client, dry_run=dry_run)
     _show(scope, made)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from broker import paths
 from broker.background import with_daemon
-from broker.cli import setup_check as checking
-from broker.cli.setup_options import Asked
+from broker.cli.setup import check as checking
+from broker.cli.setup.options import Asked
 from broker.client import Client
 from broker.errors import BadRequest, ConfigError
 from broker.integrations import gcp_clients, installed_helper
