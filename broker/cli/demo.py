@@ -71,7 +71,7 @@ def demo_command() -> None:
             _step(number, step, stage)
     _say("")
     _say(f"All {len(STEPS)} held, in {time.monotonic() - began:.1f} s. Nothing is left behind.")
-    _say("Next: write your own config (broker config path), then: broker start")
+    _say("Next: broker secret set anthropic, then: broker setup claude-code")
 
 
 def issue(stage: Stage) -> str:
