@@ -36,8 +36,8 @@ LIMITS: Final = {
     "coverage of the engine": ("--include=broker/engine/*", "--fail-under=100"),
     "coverage": ("--omit=broker/platform/macos.py", "--fail-under=90"),
 }
-FAST: Final = ("-m", "not slow and not real", "--numprocesses", "auto")
-"""They share nothing, so that every core may take some."""
+FAST: Final = ("-m", "not slow and not real", "--numprocesses", str((os.cpu_count() or 1) + 1))
+"""They share nothing, so that every core may take some; one more, since some of them wait."""
 REST: Final = ("-m", "(slow or real) and not alone", "--numprocesses", "auto", "--dist", "loadfile")
 """Mostly they wait for other programs; those of one file share servers."""
 ALONE: Final = ("-m", "(slow or real) and alone")
@@ -60,6 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__)
         return 0 if unknown <= {"-h", "--help"} else os.EX_USAGE
     os.chdir(ROOT)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each of a thousand programs compiles the whole project anew
     run = Run()
     if "--unit" in own:
         run.unit(for_pytest)
