@@ -16,10 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
+
+from tests.fakes.in_background import in_background
 
 KEY_ID = "AKIAFAKEFAKEFAKEFAKE"
 USER = "arn:aws:iam::111111111111:user/me"
@@ -129,17 +131,9 @@ def _xml(operation: str, content: str) -> str:
 def fake_aws(tls: ssl.SSLContext | None = None) -> Iterator[FakeAws]:
     """Run one on the loopback; it answers from the start."""
     aws = FakeAws()
-    aws.gate.set()
     handler = type("Handler", (_Handler,), {"aws": aws})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
-        if tls is not None:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
-        aws.address = f"http://127.0.0.1:{server.server_address[1]}"
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    with in_background(handler, aws.gate, tls) as aws.address:
         yield aws
-        aws.gate.set()
-        server.shutdown()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -19,13 +19,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from tests.fakes.in_background import in_background
 
 Reply = tuple[int, dict[str, Any]]
 
@@ -291,18 +293,9 @@ def problem(status: int, name: str, message: str, reason: str = "", **metadata: 
 def fake_google() -> Iterator[FakeGoogle]:
     """Run one on a free port of the loopback until the block ends."""
     google = FakeGoogle()
-    google.gate.set()
-    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"google": google}))
-    google.address = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    handler = type("Handler", (_Handler,), {"google": google})
+    with in_background(handler, google.gate) as google.address:
         yield google
-    finally:
-        google.gate.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -334,15 +327,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_arguments: object) -> None:
         """Say nothing."""
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def handle_error(self, *_arguments: object) -> None:
-        """Say nothing of callers that left."""
 
 
 def _b64(raw: bytes) -> str:

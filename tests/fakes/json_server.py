@@ -8,8 +8,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.fakes.in_background import in_background
 
 _HANG_MAX_S = 5.0
 
@@ -65,28 +67,8 @@ class JsonServer:
     @contextmanager
     def serving(self, tls: ssl.SSLContext | None = None) -> Iterator[None]:
         """Serve on a free port of the loopback until the block ends, over `tls` if given."""
-        self.gate.set()
-        with _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"own": self})) as server:
-            self.url = f"http{'' if tls is None else 's'}://127.0.0.1:{server.server_address[1]}"
-            if tls is not None:
-                server.socket = tls.wrap_socket(server.socket, server_side=True)
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-            thread.start()
-            try:
-                yield
-            finally:
-                self.gate.set()
-                server.shutdown()
-                thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def handle_error(self, *_arguments: object) -> None:
-        """Say nothing of callers that left."""
+        with in_background(type("Handler", (_Handler,), {"own": self}), self.gate, tls) as self.url:
+            yield
 
 
 class _Handler(BaseHTTPRequestHandler):

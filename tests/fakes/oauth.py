@@ -14,9 +14,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
+
+from tests.fakes.in_background import in_background
 
 Reply = tuple[int, object]
 """Status and body: an object is sent as JSON, bytes as they are."""
@@ -147,30 +149,10 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def handle_error(self, *_arguments: object) -> None:
-        """Say nothing of callers that left."""
-
-
 @contextmanager
 def fake_provider(tls: ssl.SSLContext | None = None) -> Iterator[FakeProvider]:
     """Run one on a free port of the loopback until the block ends, over `tls` if given."""
     provider = FakeProvider()
-    provider.gate.set()
     handler = type("Handler", (_Handler,), {"provider": provider})
-    with _Server(("127.0.0.1", 0), handler) as server:
-        provider.address = f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
-        if tls is not None:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield provider
-        finally:
-            provider.gate.set()
-            server.shutdown()
-            thread.join()
+    with in_background(handler, provider.gate, tls) as provider.address:
+        yield provider

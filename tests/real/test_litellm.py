@@ -69,11 +69,9 @@ class Company:
 
 
 @pytest.fixture(scope="module")
-def company(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+def company(tmp_path_factory: pytest.TempPathFactory, need: Need) -> Iterator[Company]:
     """Run LiteLLM, which takes its time, once for all."""
-    if not litellm.available():
-        assert os.environ.get("CI") != "true", "LiteLLM is missing"
-        pytest.skip("LiteLLM is missing: `python3 -m tests` installs it")
+    need(litellm.available(), "LiteLLM is missing")
     folder = tmp_path_factory.mktemp("litellm")
     with ExitStack() as stack:
         google = stack.enter_context(fake_google())
