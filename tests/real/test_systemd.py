@@ -77,6 +77,28 @@ def test_a_daemon_killed_between_two_prompts_is_not_noticed(
     assert upstream.mint.count == 2
 
 
+def test_what_the_daemon_has_under_way_outlives_its_crash(manager: UserManager) -> None:
+    """A child that waits for an answer which comes once (a refresh token's successor) still takes it."""
+    began, gate, script = (manager.home / name for name in ("began", "gate", "fetch"))
+    script.write_text(f"""#!/bin/sh
+        echo $$ >> {began}
+        while [ ! -e {gate} ]; do sleep 0.02; done
+        touch {manager.home}/ended-$$
+        echo fake-token-2""")
+    script.chmod(0o755)
+    manager.config.write_text(f'[credentials.work]\nsource = "command"\nargv = ["{script}"]\n')
+    give(manager.home)
+    ask = [*manager.enter, str(HELPER), "work"]
+    with subprocess.Popen(ask, env=manager.env, stdout=subprocess.PIPE, text=True) as helper:
+        wait_until(lambda: began.exists() and began.read_text().count("\n") == 1, "the command runs")
+        assert manager.run("kill", "-9", manager.main_pid()).returncode == 0
+        wait_until(lambda: began.read_text().count("\n") == 2, "the next daemon runs it too")
+        gate.touch()
+        first = manager.home / f"ended-{began.read_text().split()[0]}"
+        wait_until(first.exists, "the crashed daemon's command ends by itself")
+        assert helper.communicate(timeout=DEADLINE_S)[0] == "fake-token-2\n"
+
+
 def test_a_daemon_upgraded_between_two_prompts_is_not_noticed(
     manager: UserManager, claude: Claude, upstream: Upstream
 ) -> None:
