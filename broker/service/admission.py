@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from broker.clock import Clock
@@ -72,17 +71,20 @@ class Admission:
     async def admit(self, caller: Caller, entry: Entry) -> Admitted:
         """Ask the guard. Raises `Refused`."""
         who = Who(caller.peer.pid, "")
+        lineages: list[Lineage] = []  # not an ExitStack: this is on the path of every ask
         try:
-            with ExitStack() as stack:
-                lineages = [stack.enter_context(self._ancestors.of(pid)) for pid in caller.pids]
-                session = await self._asker(caller, lineages[0])
-                who = who_is(caller.peer, lineages[0], session)
-                members = await self._judge(caller, lineages, entry)
-                _check_still_there(caller, lineages)
-                return Admitted(session, who, members)
+            lineages.extend(map(self._ancestors.of, caller.pids))
+            session = await self._asker(caller, lineages[0])
+            who = who_is(caller.peer, lineages[0], session)
+            members = await self._judge(caller, lineages, entry)
+            _check_still_there(caller, lineages)
+            return Admitted(session, who, members)
         except Refused as refused:
             self._refused(entry.keeper.name, str(refused), who)
             raise
+        finally:
+            for lineage in lineages:
+                lineage.close()
 
     def who(self, caller: Caller) -> Who:
         """Say who is behind a call."""

@@ -53,14 +53,18 @@ class Lineage:
         """Whether the caller is still the process that was looked at: ask this last, its pid may be handed on."""
         return self._pinned is not None and self._pinned.same()
 
+    def close(self) -> None:
+        """Let go of the caller."""
+        if self._pinned is not None and not self._borrowed:
+            self._pinned.close()
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
     ) -> None:
-        if self._pinned is not None and not self._borrowed:
-            self._pinned.close()
+        self.close()
 
 
 class Ancestors:
