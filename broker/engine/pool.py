@@ -63,7 +63,8 @@ class Member:
 
     def rests_s(self, mono: float) -> float:
         """Seconds until it is healthy again; 0.0 where it is."""
-        return max(0.0, self.rests_until - mono)
+        # A moment less a moment may be a bit more than what was added: nobody is told of more than the longest rest.
+        return min(RETRY_AFTER_MAX_S, max(0.0, self.rests_until - mono))
 
 
 class Pool:
