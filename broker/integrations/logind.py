@@ -99,12 +99,12 @@ class _Listening:
 
     def forever(self, ready: Callable[[], None]) -> None:
         """Subscribe, say so, and obey every signal until the connection ends."""
-        if SUSPEND in self._events:
-            self._subscribe(_MANAGER, "PrepareForSleep")
-            self._delay_sleep()
         if SCREEN_LOCK in self._events:
             self._subscribe(_SESSION, "Lock")
             self._subscribe(_PROPERTIES, "PropertiesChanged")
+        if SUSPEND in self._events:
+            self._subscribe(_MANAGER, "PrepareForSleep")
+            self._delay_sleep()  # last: who sees that we hold up a suspend may rely on all the rest
         ready()
         while True:
             self._obey(self._connection.recv_until_filtered(self._signals))

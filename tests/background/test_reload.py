@@ -15,6 +15,7 @@ from broker.client import Client
 from broker.errors import Unreachable
 from tests.background.conftest import pid
 from tests.cli.conftest import Type
+from tests.real.process import pause
 
 pytestmark = pytest.mark.slow  # real daemons
 
@@ -36,7 +37,7 @@ def test_a_daemon_that_hangs_is_not_signalled(
     """It could not obey; the line says what mends it."""
     monkeypatch.setattr(finding, "ANSWERS_WITHIN_S", 0.2)
     daemon = pid(type_("start").out)
-    os.kill(daemon, signal.SIGSTOP)
+    pause(daemon)
     try:
         with pytest.raises(Unreachable, match=rf"pid {daemon}\) does not answer; run: broker restart"):
             background.reload(Client(folder / "run" / "broker.sock"))

@@ -20,6 +20,7 @@ from broker.errors import BrokerError, Unreachable
 from tests.background.conftest import is_gone, pid
 from tests.cli.conftest import Type
 from tests.fakes.control import Script
+from tests.real.process import pause
 
 pytestmark = pytest.mark.slow  # real processes that hang, drain or wait for a clock
 
@@ -35,7 +36,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def hung(type_: Type, config: Path, quick: None) -> Iterator[int]:
     """Start a daemon and stop its process: it listens, but answers nobody; give its pid."""
     daemon = pid(type_("start").out)
-    os.kill(daemon, signal.SIGSTOP)
+    pause(daemon)
     yield daemon
     os.kill(daemon, signal.SIGKILL)  # our child, not waited for: its pid is nobody else's yet
 

@@ -17,6 +17,7 @@ from broker.secret import Secret
 from broker.sources.interface import Context
 from tests.fakes.context import FakeContext, FakeSecrets
 from tests.real.openbao import ROOT_TOKEN, OpenBao, free_port, openbao
+from tests.real.process import pause
 
 ROLE_ID: Final = "fake-role-id"
 SECRET_ID: Final = "fake-secret-id"
@@ -59,7 +60,7 @@ class Company:
 
     def pause(self) -> None:
         """Let it answer nothing."""
-        os.kill(self.server.process.pid, signal.SIGSTOP)
+        pause(self.server.process.pid)
 
     def resume(self) -> None:
         """Let it answer again."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 DEADLINE_S: Final = 60.0
@@ -33,6 +36,24 @@ def terminate(process: subprocess.Popen[str]) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         return process.wait()
+
+
+def pause(pid: int) -> None:
+    """Stop a process with SIGSTOP, and return when it stands still.
+
+    The signal alone does not wait: until one thread has taken it, on two busy cores, another still answers a request.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: _thread_states(pid) <= {"T"}, f"process {pid} stands still", poll_s=0.001)
+
+
+def _thread_states(pid: int) -> set[str]:
+    """Return the letters of proc(5); a thread that ends meanwhile has none."""
+    letters = set()
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):
+            letters.add(stat.read_text().rpartition(")")[2].split()[0])
+    return letters
 
 
 def coverage_env() -> dict[str, str]:
