@@ -7,7 +7,7 @@ import errno
 import logging
 import resource
 import socket
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import web
 
@@ -37,10 +37,12 @@ class Connections:
         self._server = server
         self._listener = listener
         self._loop = asyncio.get_running_loop()
-        self._arriving: set[asyncio.Task[object]] = set()
+        self._arriving: set[asyncio.Task[None]] = set()
         self._warned_at: float | None = None
         self._busy: set[asyncio.BaseProtocol] = set()
         self._served: set[asyncio.BaseProtocol] = set()
+        self._room = 0
+        """Connections that may come before it is time to count again."""
         self._limit = max(16, min(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4))
 
     def start(self) -> None:
@@ -91,10 +93,13 @@ class Connections:
                     raise
                 self._pause()
                 return
-            connection.settimeout(0)
-            task = self._loop.create_task(self._loop.connect_accepted_socket(self._admit, connection))
-            self._arriving.add(task)
-            task.add_done_callback(self._arriving.discard)
+            self._arriving.add(self._loop.create_task(self._welcome(connection)))
+
+    async def _welcome(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._admit, connection)
+        finally:
+            self._arriving.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     def _pause(self) -> None:
         """Out of descriptors: let go of an idle connection and try again a little later."""
@@ -107,13 +112,19 @@ class Connections:
             self._loop.add_reader(self._listener, self._accept)
 
     def _admit(self) -> web.RequestHandler:
-        """Make the protocol of a new connection; a flood of idle ones drops the oldest, never the newest."""
+        """Make the protocol of a new connection."""
+        self._room -= 1
+        if self._room <= 0:
+            self._make_room()
+        return self._server()
+
+    def _make_room(self) -> None:
+        """Count what is open, which takes longer the more there is; a flood of idle ones drops the oldest of them."""
         live = self._server.connections
         if len(live) >= self._limit:
             self._drop_idle(live)
-        if len(self._served) > 2 * len(live) + _ACCEPT_AT_ONCE:
-            self._served.intersection_update(live)
-        return self._server()
+        self._served.intersection_update(live)
+        self._room = min(self._limit - len(live), _ACCEPT_AT_ONCE)
 
     def _drop_idle(self, live: list[web.RequestHandler]) -> None:
         oldest = next((connection for connection in live if connection not in self._busy), None)

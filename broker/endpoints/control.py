@@ -29,6 +29,7 @@ DAEMON: Final = web.AppKey[Callable[[], dict[str, Any]]]("daemon")
 DEFAULT_DEADLINE_S: Final = 10.0
 DEADLINE_MAX_S: Final = 600.0
 _DIGITS_MAX: Final = 18
+_TEXT: Final = "text/plain; charset=utf-8"
 
 
 def create_app(broker: Broker, platform: Platform, describe: Callable[[], dict[str, Any]]) -> web.Application:
@@ -65,10 +66,11 @@ async def token(request: web.Request) -> web.Response:
         "X-Broker-Credential": served.credential,
         "X-Broker-Fingerprint": served.fingerprint,
         "Cache-Control": "no-store",
+        "Content-Type": _TEXT,
     }
     if served.expires_in_s is not None:
         headers["X-Broker-Expires-In"] = str(served.expires_in_s)
-    return web.Response(text=held.parts[TOKEN].reveal(), headers=headers)
+    return web.Response(body=held.parts[TOKEN].reveal().encode(), headers=headers)
 
 
 async def credential(request: web.Request) -> web.Response:

@@ -18,6 +18,7 @@ def runner(app: web.Application) -> web.AppRunner:
         app,
         access_log=None,
         handler_cancellation=True,
+        tcp_keepalive=False,  # both ends are on this machine
         keepalive_timeout=IDLE_MAX_S,
         shutdown_timeout=1,
         lingering_time=1,

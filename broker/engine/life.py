@@ -63,9 +63,10 @@ class Life:
         required_s = min(ttl_s, self.timing.ttl_max_s) + self.timing.min_validity_s
         self._peak.add(now.mono, required_s)
         wait_s = self._wait_s(now, required_s)
-        fetch = (wait_s > 0 or self._due_at(now) <= now.mono) and self._begin(now)
+        due = self._due_at(now)
+        fetch = (wait_s > 0 or due <= now.mono) and self._begin(now)
         if not self.fetching:
-            return Plan()
+            return Plan(wake_at=due if due < math.inf else None)
         return Plan(fetch, math.inf if self._refusal.stands else wait_s)
 
     def answer(self, now: Now) -> Held:

@@ -85,7 +85,10 @@ class Pace:
 
 
 class Peak:
-    """The largest value of the last hour, kept in slots of five minutes: twelve, and the one under way."""
+    """The largest value of the last hour, in slots of five minutes: twelve, and the one under way.
+
+    Of the slots only those are kept that no later one outdoes: the first that still counts has the largest value.
+    """
 
     SLOT_S: ClassVar[float] = 300.0
     SLOTS: ClassVar[int] = 13
@@ -96,13 +99,15 @@ class Peak:
     def add(self, at: float, value: float) -> None:
         """Note a value."""
         slot = int(at // self.SLOT_S)
-        if self._slots and self._slots[-1][0] == slot:
-            if value > self._slots[-1][1]:
-                self._slots[-1] = (slot, value)
-        else:
+        while self._slots and self._slots[-1][1] < value:
+            self._slots.pop()
+        if not self._slots or self._slots[-1][0] < slot:
             self._slots.append((slot, value))
 
     def value(self, at: float) -> float:
         """Return the largest value noted in the last hour; 0 without any."""
         oldest = int(at // self.SLOT_S) - self.SLOTS
-        return max((value for slot, value in self._slots if slot > oldest), default=0.0)
+        for slot, value in self._slots:
+            if slot > oldest:
+                return value
+        return 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 
 from broker.clock import Now
@@ -88,10 +88,14 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an ask comes to: start a fetch now? and wait up to how long before `answer`?"""
+    """What an ask comes to: start a fetch now? and wait up to how long before `answer`?
+
+    `wake_at`: what `Life.wake_at` says from now on.
+    """
 
     fetch: bool = False
     wait_s: float = 0.0
+    wake_at: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from broker.clock import Clock
 from broker.engine.callers import Session, has_variable, is_run_by, session_of
@@ -18,6 +19,8 @@ from broker.service.events import Bus, Event, Who
 from broker.service.guard import GONE, Guard
 from broker.service.journal import who_is
 from broker.service.pools import Pools
+
+_NONE: Final[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class Admission:
         lineages: list[Lineage] = []  # not an ExitStack: this is on the path of every ask
         try:
             lineages.extend(map(self._ancestors.of, caller.pids))
-            session = await self._asker(caller, lineages[0])
+            session = await self._asker(caller, lineages[0]) if lineages[0].claude is not None else None
             who = who_is(caller.peer, lineages[0], session)
             members = await self._judge(caller, lineages, entry)
             _check_still_there(caller, lineages)
@@ -108,12 +111,14 @@ class Admission:
         A member that names an audience is a key of that place: no pool sends it elsewhere. Where the pool names one, it
         holds for every member, and is enough for those that name none.
         """
-        guard, of, own = self._guard, self._pools.members(entry.config.name), entry.config.audience
+        guard, own = self._guard, entry.config.audience
+        if entry.config.name not in self._pools:
+            if guard is not None:
+                await self._check(guard, caller, lineages, own, entry.keeper.kind)
+            return _NONE
+        of = self._pools.members(entry.config.name)
         if guard is None:
             return frozenset(member.config.name for member in of)
-        if entry.config.name not in self._pools:
-            await self._check(guard, caller, lineages, own, entry.keeper.kind)
-            return frozenset()
         kind = of[0].keeper.kind
         if own:
             await self._check(guard, caller, lineages, own, kind)

@@ -133,8 +133,9 @@ class Broker:
         session, who = admitted.session if self.config.daemon.infer_rejection else None, admitted.who
         if wish is not None:
             keeper = self._entries.keeper(entry, wish)
-        deadline_s -= self.clock.now().mono - began
-        self.safe.used()
+        now = self.clock.now()
+        deadline_s -= now.mono - began
+        self.safe.used(now)
         if asked in self.pools:
             keeper, held = await self._ask_pool(entry, Asker(ttl_s, session, who), deadline_s, admitted.members)
         else:

@@ -72,12 +72,11 @@ class Keeper:
             serial = self.life.held.serial
             if self._history.tells_refusal(now, session, serial):
                 self._reject(now, serial, "asked again early", who)
-        held = await self._wait_and_answer(now, ttl_s, deadline)
+        held, given = await self._wait_and_answer(now, ttl_s, deadline)
         if session is not None:
-            given = self._clock.now()
             self._history.given(given, session, held.serial, session.keeps_s(ttl_s, held.remaining_s(given)))
         # Who names no TTL (a person's `broker exec`, say) may use it for as long as it lives.
-        until = self._clock.now().mono + ttl_s + self.life.timing.min_validity_s if ttl_s > 0 else math.inf
+        until = given.mono + ttl_s + self.life.timing.min_validity_s if ttl_s > 0 else math.inf
         self._promises.made(held.serial, until)
         return held
 
@@ -216,17 +215,18 @@ class Keeper:
 
     # --- asking -------------------------------------------------------------------------------------------------
 
-    async def _wait_and_answer(self, now: Now, ttl_s: float, deadline: float) -> Held:
+    async def _wait_and_answer(self, now: Now, ttl_s: float, deadline: float) -> tuple[Held, Now]:
+        """Return the token, and the moment at which it is given."""
         patience = deadline
         while True:
             self._check_unlocked()
             plan = self.life.ask(now, ttl_s)
             if plan.fetch:
                 self._launch()
-            self._schedule(now)
+            self._wake(now, plan.wake_at)
             patience = min(patience, now.mono + plan.wait_s) if plan.wait_s < math.inf else deadline
             if not self._should_wait(plan, now, patience):
-                return self.life.answer(now)
+                return self.life.answer(now), now
             await self._flight.landing(patience - now.mono)
             now = self._clock.now()
 
@@ -285,11 +285,14 @@ class Keeper:
 
     def _schedule(self, now: Now) -> None:
         """Make sure that the engine's next own act happens in time."""
-        if self.life.held is not None and self.life.held.dead:
+        self._wake(now, self.life.wake_at(now))
+
+    def _wake(self, now: Now, at: float | None) -> None:
+        held = self.life.held
+        if held is not None and held.dead:
             self._at_rest.discard()
-        due = None if self._retired or self.locked else self.life.wake_at(now)
-        if due is not None:
-            self._alarm.set(due - now.mono)
+        if at is not None and not (self._retired or self.locked):
+            self._alarm.set(at - now.mono)
 
     def _tick(self) -> None:
         now = self._clock.now()

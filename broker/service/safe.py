@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from broker.clock import Clock
+from broker.clock import Clock, Now
 from broker.errors import BrokerError, Locked
 from broker.secret import Secret
 from broker.service.entries import Entries
@@ -151,7 +151,7 @@ class Safe:
         for keeper in self._entries.keepers:
             keeper.unlock()
         self._take_up()
-        self.used()
+        self.used(self._clock.now())
         if was_locked:
             log.info("unlocked")
             self._publish(Event("unlocked", None, self._clock.now().wall))
@@ -164,9 +164,9 @@ class Safe:
             found.append(("passphrase-wanted", "nothing is stored until you choose a passphrase; run: broker unlock"))
         return found
 
-    def used(self) -> None:
-        """Somebody asked for a token."""
-        self._used_at = self._clock.now().mono
+    def used(self, now: Now) -> None:
+        """Somebody asks for a token."""
+        self._used_at = now.mono
 
     def unused_s(self) -> float:
         """Seconds since somebody last did, or since the start."""
