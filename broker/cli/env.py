@@ -15,7 +15,7 @@ from broker.background import with_daemon
 from broker.cli import formats
 from broker.cli.arguments import CREDENTIAL, VARIABLE, examples
 from broker.client import Client
-from broker.errors import BY_CODE, BadRequest, BrokerError
+from broker.errors import BY_CODE, BadRequest, BrokerError, NeedsLogin
 from broker.integrations import gcp_clients
 
 
@@ -27,9 +27,12 @@ def env_command(name: str, *, as_json: bool) -> None:
 
     They name its endpoint and a token for it, never the secret itself: programs fetch that as they need it, and it is
     renewed for them. What would win over it is unset; a default profile of AWS's with keys of its own is hidden.
+    Nothing is printed for a source that somebody must sign in to first.
     """
     consumer = _admitted(name)
-    if consumer.problem is not None:
+    if isinstance(consumer.problem, NeedsLogin):
+        raise consumer.problem  # its variables cannot work, and a script goes by the exit code
+    if consumer.problem is not None:  # it may pass by itself, and then they do work
         click.echo(f"broker: {consumer.problem}", err=True)
     if not consumer.lasting:
         click.echo("broker: these hold until the daemon ends, as it keeps no key at rest; see: broker status", err=True)

@@ -58,16 +58,25 @@ def test_without_an_endpoint_it_says_why(type_: Type, cloud: Script) -> None:
     assert said.err == "broker: work is an api-key, which no endpoint serves\n"
 
 
-def test_what_will_not_work_or_not_last_is_said_beside(type_: Type, cloud: Script) -> None:
-    """A person who is to sign in yet may set up a shell before."""
-    problem = {"code": "needs-login", "message": "sign in first; run: broker login corp"}
+def test_what_does_not_work_now_or_will_not_last_is_said_beside(type_: Type, cloud: Script) -> None:
+    """A source that is away may come back while the shell lives."""
+    problem = {"code": "source-failed", "message": "cloud: no answer from https://sts.example"}
     cloud.consumers["cloud"] = FOUND | {"lasting": False, "problem": problem}
     said = type_("env cloud")
     assert said.code == 0
     assert said.out.startswith("unset AWS_PROFILE\n")
     first, second = said.err.splitlines()
-    assert first == "broker: sign in first; run: broker login corp"
+    assert first == "broker: cloud: no answer from https://sts.example"
     assert "until the daemon ends" in second
+
+
+@pytest.mark.parametrize("form", ["", " --json"])
+def test_where_nobody_is_signed_in_it_ends_as_token_does(type_: Type, cloud: Script, form: str) -> None:
+    """One line with the command that mends it, and no variables that a script would go on with."""
+    problem = {"code": "needs-login", "message": "sign in first; run: broker login corp"}
+    cloud.consumers["cloud"] = FOUND | {"problem": problem}
+    said = type_(f"env cloud{form}")
+    assert (said.code, said.out, said.err) == (77, "", "broker: sign in first; run: broker login corp\n")
 
 
 def test_exec_lets_the_command_find_it(spawn: Spawn, cloud: Script) -> None:
