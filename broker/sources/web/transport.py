@@ -46,7 +46,7 @@ class Transport(requests.Session):
         # Else a proxy of the environment reads plain http, and a netrc's password goes out with every call.
         self.trust_env = False
         self.max_redirects = _REDIRECTS_MAX
-        self.mount("http://", HTTPAdapter(pool_maxsize=_POOL))
+        self.mount("http://", _Bounded(pool_maxsize=_POOL))
         if server.address.startswith("https:"):
             self.proxies = get_environ_proxies(server.address)
             self.mount("https://", _OurTLS(server))
@@ -59,10 +59,8 @@ class Transport(requests.Session):
         return target if urlsplit(requests.compat.urljoin(resp.url, target)).scheme == "https" else None
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401  # the library's signature
-        """Read no answer to its end that is too large to be one."""
-        response = super().send(request, **{**kwargs, "stream": True})
-        content = b"".join(_pieces(response))
-        response._content, response._content_consumed = content, True  # type: ignore[attr-defined]  # noqa: SLF001  # as its own `content` does
+        """Tell apart a server that wants to be left alone. Raises `Busy`."""
+        response = super().send(request, **kwargs)
         if response.status_code in {429, 503} and (retry_after := response.headers.get("Retry-After", "")).isdecimal():
             raise Busy(response.status_code, float(retry_after[:9]))
         return response
@@ -78,7 +76,21 @@ def _pieces(response: requests.Response) -> Any:  # noqa: ANN401  # of bytes
         yield piece
 
 
-class _OurTLS(HTTPAdapter):
+class _Bounded(HTTPAdapter):
+    """Reads no answer to its end that is too large to be one.
+
+    Here and not in the session: that one reads an answer that leads elsewhere before it gives it to anybody.
+    """
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401  # the library's signature
+        """Send, and read the answer. Raises `AnswerTooLarge`."""
+        response = super().send(*args, **kwargs)
+        content = b"".join(_pieces(response))
+        response._content, response._content_consumed = content, True  # type: ignore[attr-defined]  # noqa: SLF001  # as its own `content` does
+        return response
+
+
+class _OurTLS(_Bounded):
     """The system's certificate authorities and the usual ones, or `ca_cert` alone."""
 
     def __init__(self, server: Server) -> None:
