@@ -56,9 +56,9 @@ class Answer:
         """How far this machine's clock is ahead of the server's, in seconds; None where it does not tell."""
         try:
             there = email.utils.parsedate_to_datetime(self.headers.get("date", ""))
-        except ValueError:
+            return time.time() - there.timestamp()
+        except (ValueError, OverflowError):
             return None
-        return time.time() - there.timestamp()
 
 
 class Request:
@@ -97,7 +97,8 @@ class Request:
         try:
             session = self._session(server)
             limits = (min(_CONNECT_S, limit_s), limit_s)
-            answer = session.request(method, url, data=body, headers=headers, timeout=limits)
+            # No redirect is followed: a refresh token or an assertion in `body` would go along.
+            answer = session.request(method, url, data=body, headers=headers, timeout=limits, allow_redirects=False)
         except Busy as busy:
             raise TransientFetchError(
                 f"{server.address}: asked too often, or not ready (status {busy.status})",
@@ -105,6 +106,11 @@ class Request:
             ) from None
         except requests.RequestException as error:
             raise TransientFetchError(f"{server.address}: {unreached(error, server)}") from None
+        if answer.is_redirect:
+            raise TransientFetchError(
+                f"{server.address}: it sends us elsewhere (status {answer.status_code}), where no secret follows;"
+                f" check `{server.key}` of the source, and the network (a sign-in page before it?)"
+            )
         self.last = Answer(url, answer.status_code, answer.headers, answer.content, _secrets_in(body))
         if answer.status_code in _RETRY_LATER or self.last.json.get("error") in _TRY_AGAIN:
             raise TransientFetchError(f"{server.address}: fails, or is asked too often (status {answer.status_code})")
