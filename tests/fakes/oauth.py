@@ -132,9 +132,9 @@ class _Handler(BaseHTTPRequestHandler):
         status, reply = self.provider.handle(self.path, body, self.headers.get("Authorization", ""))
         content = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "text/html" if isinstance(reply, bytes) else "application/json")
+        own = {"Content-Type": "text/html" if isinstance(reply, bytes) else "application/json"}
         self.send_header("Content-Length", str(len(content)))
-        for name, value in self.provider.headers.items():
+        for name, value in (own | self.provider.headers).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)

@@ -474,6 +474,18 @@ async def test_credentials_that_want_different_things_take_turns(sources: Source
     assert place.idp.reuses == 0
 
 
+@pytest.mark.parametrize("charset", ["utf-16", "idna", "undefined", "unicode_escape", "nonsense"])
+async def test_an_answer_under_a_wrong_name_costs_no_sign_in(sources: Sources, charset: str) -> None:
+    """JSON is UTF-8, whatever `Content-Type` says: the next refresh token is read out of it all the same."""
+    place = sources()
+    fetchers = [place.fetcher(scope=scope) for scope in "ab"]
+    await place.sign_in()
+    place.idp.headers["Content-Type"] = f"application/json; charset={charset}"
+    for fetcher in fetchers:
+        assert token_of(await fetcher.fetch()).startswith("fake-access-")
+    assert place.idp.reuses == 0
+
+
 @pytest.mark.parametrize("name", ["expires_in", "expires_at", "refresh_expires_in"])
 @pytest.mark.parametrize("odd", ["59.5", "soon", float("nan"), 10**400, -2e11, [1]], ids=lambda odd: str(odd)[:9])
 async def test_an_odd_time_in_an_answer_loses_no_refresh_token(sources: Sources, odd: object, name: str) -> None:

@@ -64,7 +64,8 @@ def ask(server: Server, request: dict[str, Any]) -> dict[str, Any]:
         )
     except Exception as error:  # noqa: BLE001  # whatever the library raises
         return _failed(translated(error, server, WHAT))
-    return {"status": answer.status_code, "body": answer.text}
+    # JSON is UTF-8 (RFC 8259, 8.1), whatever the answer calls it: by a wrong name the successor would be lost.
+    return {"status": answer.status_code, "body": answer.content.decode("utf-8", "replace")}
 
 
 def _failed(failure: FetchError) -> dict[str, Any]:
