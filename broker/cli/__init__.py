@@ -22,12 +22,12 @@ from broker.errors import BrokerError
 
 COMMANDS: Final = {
     "allow": "trust",
-    "audit": "audit",
+    "audit": "audit.command",
     "completion": "completion",
     "config": "config",
-    "demo": "demo",
+    "demo": "demo.command",
     "deny": "trust",
-    "doctor": "doctor",
+    "doctor": "doctor.command",
     "env": "env",
     "exec": "env",
     "export": "credentials",
@@ -41,12 +41,12 @@ COMMANDS: Final = {
     "secret": "secret",
     "setup": "setup",
     "start": "lifecycle",
-    "status": "status",
+    "status": "status.command",
     "stop": "lifecycle",
     "token": "credentials",
     "unlock": "lock",
 }
-"""Each command, and the module in this folder that holds it as `NAME_command` (`-` as `_`)."""
+"""Each command, and the module of this package that holds it as `NAME_command` (`-` as `_`)."""
 
 USAGE: Final = 64
 IO_ERROR: Final = 74
@@ -54,7 +54,7 @@ INTERRUPTED: Final = 130
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are asked for: `modules` names the module of each in this folder."""
+    """A group whose commands are imported when they are asked for: `modules` names the module of each in this package."""
 
     def __init__(self, *args: Any, modules: Mapping[str, str], **kwargs: Any) -> None:  # noqa: ANN401  # click's own
         super().__init__(*args, **kwargs)

@@ -10,7 +10,7 @@ import pytest
 
 from broker import background
 from broker.background import finding
-from broker.cli.stage import wait_until
+from broker.cli.demo.stage import wait_until
 from broker.client import Client
 from broker.errors import Unreachable
 from tests.background.conftest import pid

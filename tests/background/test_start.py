@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker import locks
-from broker.cli.stage import wait_until
+from broker.cli.demo.stage import wait_until
 from tests.background.conftest import pid
 from tests.cli.conftest import Type
 

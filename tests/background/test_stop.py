@@ -14,7 +14,7 @@ import pytest
 from broker import background, locks
 from broker.background import finding, starting, stopping
 from broker.background.pinned import Pinned
-from broker.cli.stage import wait_until
+from broker.cli.demo.stage import wait_until
 from broker.client import Client
 from broker.errors import BrokerError, Unreachable
 from tests.background.conftest import is_gone, pid

@@ -16,7 +16,7 @@ from typing import IO
 
 import pytest
 
-from broker.cli.audit_view import TITLES
+from broker.cli.audit.view import TITLES
 from broker.secret import Secret
 from broker.storage.audit import files
 from broker.storage.audit.books import Books

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.cli import stage
+from broker.cli.demo import stage
 from broker.errors import UnsafePath
 from broker.integrations import installed_helper
 from tests.cli.conftest import Type

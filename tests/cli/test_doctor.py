@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from broker.cli import doctor, doctor_table, table
+from broker.cli import terminal
+from broker.cli.doctor import table, view
 from broker.doctor import Report
 from broker.doctor.finding import error, fine, notice, warning
 from tests.cli.conftest import Type
@@ -36,7 +37,7 @@ def drawn(report: Report, *, encoding: str = "utf-8") -> str:
     """Draw it as a terminal shows it."""
     screen = io.TextIOWrapper(io.BytesIO(), encoding)
     console = Console(file=screen, force_terminal=True, color_system="standard", width=80, _environ={}, highlight=False)
-    return table.rendered(doctor_table.draw(report, doctor.summary(report), console), console)
+    return terminal.rendered(table.draw(report, console), console)
 
 
 @pytest.mark.usefixtures("report")
@@ -92,7 +93,7 @@ def test_a_terminal_is_drawn_for(type_: Type, report: Report, monkeypatch: pytes
 
 def test_all_is_well() -> None:
     """Said in as many words."""
-    assert doctor.summary(Report([("a", fine("a", "b"))], 0.04)) == "all is well (0.0 s)"
+    assert view.summary(Report([("a", fine("a", "b"))], 0.04)) == "all is well (0.0 s)"
 
 
 def test_a_folder_that_is_gone_is_no_reason_to_fail(type_: Type, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from broker.cli import table, view
-from broker.cli.check import judge
+from broker.cli import terminal
+from broker.cli.status import table, view
+from broker.cli.status.check import judge
 from tests.cli.conftest import CHECKOUT, Type
 from tests.fakes.control import Script, credential_status
 
@@ -38,7 +39,7 @@ def drawn(document: dict[str, object], width: int = 100, encoding: str = "utf-8"
     console = Console(
         file=screen, force_terminal=True, color_system="standard", width=width, _environ={}, highlight=False
     )
-    return table.rendered(table.overview(document, console, NOW), console)
+    return terminal.rendered(table.overview(document, console, NOW), console)
 
 
 def test_a_screen_that_is_too_low_keeps_what_needs_a_look() -> None:
@@ -46,13 +47,13 @@ def test_a_screen_that_is_too_low_keeps_what_needs_a_look() -> None:
     names = [f"fine-{number}" for number in range(20)]
     full = document(*map(quiet, names), quiet("broken", state="failing", last_error="nothing listens there"))
     screen = Console(file=io.StringIO(), width=100, height=12, _environ={})
-    shown = table.rendered(table.low(full, screen, NOW), screen).splitlines()
+    shown = terminal.rendered(table.low(full, screen, NOW), screen).splitlines()
     assert len(shown) == 12
     assert [line.split()[0] for line in shown if "fresh" in line] == names[:4]
     assert any(line.startswith("broken  ") and "nothing listens there" in line for line in shown)
     assert shown[-1] == "and 16 more that are well; see: broker status"
     screen.height = 40
-    assert "and " not in table.rendered(table.low(full, screen, NOW), screen)
+    assert "and " not in terminal.rendered(table.low(full, screen, NOW), screen)
 
 
 def test_a_pipe_gets_plain_aligned_text(type_: Type, control: Script, folder: Path) -> None:

@@ -12,9 +12,9 @@ from tests.hygiene.comparisons import comparisons
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 LOOKED_AT: Final = {
-    "broker.cli.demo._served_all_the_same": "two `Secret`s, whose == takes constant time",
-    "broker.cli.demo.crowd": "the same",
-    "broker.cli.demo.rejection": "the same",
+    "broker.cli.demo.command._served_all_the_same": "two `Secret`s, whose == takes constant time",
+    "broker.cli.demo.command.crowd": "the same",
+    "broker.cli.demo.command.rejection": "the same",
     "broker.model.Issued.same_secret": "the same",
     "broker.service.safe.Safe.unlock": "the same",
     "broker.sources.aws.mfa.MfaCode.take": "the same",

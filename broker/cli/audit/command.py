@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from broker import paths
-from broker.cli import audit_view, output
+from broker.cli import output
 from broker.cli.arguments import examples
+from broker.cli.audit import view
 from broker.errors import BadRequest
 from broker.storage.audit import Follower, files, last_lines
 
@@ -58,17 +59,18 @@ def _show(raw: list[bytes], *, as_json: bool) -> None:
     if as_json:
         _print_json(raw)
     elif raw:
-        click.echo(_drawn([audit_view.row(line) for line in raw]))
+        click.echo(_drawn([view.row(line) for line in raw]))
     else:
         click.echo(f"{files.current(paths.state_dir())}: nothing yet; a daemon writes it: broker start", err=True)
 
 
-def _drawn(rows: list[audit_view.Row]) -> str:
+def _drawn(rows: list[view.Row]) -> str:
     if not output.on_terminal():
-        return "\n".join(audit_view.aligned(rows))
-    from broker.cli import audit_table, table  # noqa: PLC0415  # rich is for terminals
+        return "\n".join(view.aligned(rows))
+    from broker.cli import terminal  # noqa: PLC0415  # rich is for terminals
+    from broker.cli.audit import table  # noqa: PLC0415  # as above
 
-    return table.rendered(audit_table.draw(rows), table.stdout())
+    return terminal.rendered(table.draw(rows), terminal.stdout())
 
 
 def _follow(count: int, *, as_json: bool) -> None:
@@ -89,13 +91,13 @@ def _print(raw: Iterable[bytes], *, as_json: bool) -> None:
         _print_json(raw)
     else:
         for line in raw:
-            click.echo(audit_view.alone(audit_view.row(line)))
+            click.echo(view.alone(view.row(line)))
     sys.stdout.flush()
 
 
 def _print_json(raw: Iterable[bytes]) -> None:
     for line in raw:
-        if audit_view.facts(line) is None:
+        if view.facts(line) is None:
             click.echo("broker: left out what is no line of an audit trail; run: broker audit --verify", err=True)
         else:
             click.echo(line.decode("ascii", "replace"))

@@ -5,7 +5,6 @@ Colour, glyphs and bars, fitted to the width; `plain.py` writes the same for a p
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any, Final
@@ -14,28 +13,13 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from broker.cli import output, view
+from broker.cli.status import view
+from broker.cli.terminal import NO_LIMIT
 
 _DISPENSABLE: Final = ("REFRESHES", "SERVED", "SOURCE", "NEXT REFRESH")
 """The columns that a narrow terminal does without: the first goes first."""
 _COUNTS: Final = ("SERVED", "REFRESHES")
 _WELL: Final = ("fresh", "empty")
-_NO_LIMIT: Final = 100_000
-"""Columns enough for everything: a pipe has them, and nothing is wrapped there."""
-
-
-def stdout() -> Console:
-    """Take stdout as rich sees it, without animation or colour to a pipe whatever FORCE_COLOR says (INTERFACES)."""
-    terminal = output.on_terminal()
-    width = None if terminal else _NO_LIMIT
-    return Console(file=sys.stdout, force_terminal=terminal, width=width, highlight=False, markup=False, emoji=False)
-
-
-def rendered(drawing: RenderableType, console: Console) -> str:
-    """Render for this console, without the blanks that fill up a last column."""
-    with console.capture() as capture:
-        console.print(drawing)
-    return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
 def overview(document: Mapping[str, Any], console: Console, now: float) -> Group:
@@ -83,7 +67,7 @@ def _head(document: Mapping[str, Any], console: Console) -> tuple[Text, Text]:
 
 def _fitting(rows: Sequence[view.Row], console: Console) -> Table:
     """Make the table with as many columns as fit; when even the indispensable do not, rich shortens these."""
-    endless = console.options.update_width(_NO_LIMIT)
+    endless = console.options.update_width(NO_LIMIT)
     for left_out in range(len(_DISPENSABLE) + 1):
         table = _table(rows, console, _DISPENSABLE[:left_out])
         if console.measure(table, options=endless).maximum <= console.width:

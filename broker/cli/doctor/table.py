@@ -8,7 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from broker.cli.doctor import coded, reasons
+from broker.cli.doctor.view import coded, reasons, summary
 from broker.cli.output import printable
 from broker.doctor import Finding, Report, Severity
 
@@ -20,7 +20,7 @@ _MARKS: Final = {
 }
 
 
-def draw(report: Report, summary: str, console: Console) -> RenderableType:
+def draw(report: Report, console: Console) -> RenderableType:
     """Draw the whole report, with the summary below."""
     table = Table.grid(padding=(0, 2))
     for column in ("mark", "area"):
@@ -29,7 +29,7 @@ def draw(report: Report, summary: str, console: Console) -> RenderableType:
         mark, colour = _MARKS[found.severity]
         word = str(found.severity) if console.options.ascii_only else mark
         table.add_row(Text(word, colour), Text(area, "dim"), _text(found))
-    return Group(table, Text(), Text(summary, "bold"))
+    return Group(table, Text(), Text(summary(report), "bold"))
 
 
 def _text(found: Finding) -> Text:

@@ -11,8 +11,9 @@ from typing import Any
 import click
 
 from broker import paths
-from broker.cli import check, output, plain
+from broker.cli import output
 from broker.cli.arguments import CREDENTIAL, examples
+from broker.cli.status import check, plain
 from broker.client import Client, document
 from broker.errors import BadRequest, BrokerError, UnknownCredential, Unreachable
 
@@ -85,11 +86,12 @@ def _drawn(found: Mapping[str, Any], name: str | None, *, as_json: bool) -> str:
             if name is not None
             else plain.overview(found, time.time(), separator=output.separator())
         )
-    from broker.cli import table  # noqa: PLC0415  # rich is for terminals
+    from broker.cli import terminal  # noqa: PLC0415  # rich is for terminals
+    from broker.cli.status import table  # noqa: PLC0415  # as above
 
-    console = table.stdout()
+    console = terminal.stdout()
     draw = table.overview if name is None else table.detail
-    return table.rendered(draw(found, console, time.time()), console)
+    return terminal.rendered(draw(found, console, time.time()), console)
 
 
 def _unknown(error: BrokerError, *, as_json: bool, checking: bool) -> int:
@@ -103,7 +105,7 @@ def _unknown(error: BrokerError, *, as_json: bool, checking: bool) -> int:
 def _watch(client: Client, name: str | None, *, as_json: bool, checking: bool) -> int:
     if checking:
         raise BadRequest("--check answers once and --watch never ends; choose one")
-    from broker.cli import watch  # noqa: PLC0415  # nor are threads and rich's live display
+    from broker.cli.status import watch  # noqa: PLC0415  # nor are threads and rich's live display
 
     watch.follow(client, lambda answer: narrow(answer, name), as_json=as_json)
     return 0

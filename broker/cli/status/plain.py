@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from broker.cli import view
+from broker.cli.status import view
 
 _TITLES: Final = ("CREDENTIAL", "SOURCE", "STATE", "LEFT", "NEXT REFRESH", "SERVED", "REFRESHES")
 _RIGHT: Final = frozenset({5, 6})

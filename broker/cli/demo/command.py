@@ -12,10 +12,10 @@ from rich.live import Live
 from rich.text import Text
 
 from broker.cli.arguments import examples
+from broker.cli.demo.stage import Stage, set_up, wait_until
 from broker.cli.output import span
-from broker.cli.stage import Stage, set_up, wait_until
-from broker.cli.table import stdout
-from broker.cli.view import bar
+from broker.cli.status.view import bar
+from broker.cli.terminal import stdout
 from broker.errors import BrokerError
 
 WARM_RUNS: Final = 30

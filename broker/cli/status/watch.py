@@ -19,8 +19,9 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from broker.cli import table, view
+from broker.cli import terminal
 from broker.cli.output import on_terminal, printable
+from broker.cli.status import table, view
 from broker.client import Client
 from broker.errors import Unreachable
 
@@ -67,7 +68,7 @@ def _listen(client: Client, changed: threading.Event) -> None:
 
 
 def _live(first: Document, following: Callable[[], Document | str]) -> None:
-    console = table.stdout()
+    console = terminal.stdout()
 
     def drawn(document: Document | str) -> RenderableType:
         if isinstance(document, str):

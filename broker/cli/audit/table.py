@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from broker.cli.audit_view import TITLES, Row
+from broker.cli.audit.view import TITLES, Row
 
 _FOLDED = ("WHO", "NOTE")
 

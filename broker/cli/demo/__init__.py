@@ -1,0 +1,1 @@
+"""`broker demo`: the tour, and the `stage` that it is given on."""
