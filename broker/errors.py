@@ -112,6 +112,12 @@ class StorageError(BrokerError):
     exit_code = 78
 
 
+class NoKeyHome(StorageError):
+    """There is no place yet for the key that would encrypt what is stored; a person may choose a passphrase."""
+
+    code = "no-key-home"
+
+
 class FetchError(BrokerError):
     """A source could not give a token. The subclass decides whether trying again by itself makes sense."""
 
@@ -158,6 +164,7 @@ BY_CODE: dict[str, type[BrokerError]] = {
         SourceFailed,
         DeadlineExceeded,
         StorageError,
+        NoKeyHome,
         Unreachable,
         BrokerError,
     )

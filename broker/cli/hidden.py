@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Final
 
 import click
 
 from broker.errors import BadRequest
 from broker.secret import Secret
+from broker.storage.homes.passphrase import LENGTH_MIN
 
 _BYTES_MAX: Final = 64 * 1024
+_NEW: Final = "New passphrase for what the broker stores"
 
 
 def ask(what: str, *, twice: bool = False) -> Secret:
@@ -29,5 +32,23 @@ def ask(what: str, *, twice: bool = False) -> Secret:
 
 
 def passphrase(*, new: bool) -> Secret:
-    """Ask for the passphrase of the store; for a `new` one twice."""
-    return ask("New passphrase for what the broker stores" if new else "Passphrase", twice=new)
+    """Ask for the passphrase of the store; for a `new` one twice, and again while it is too short."""
+    if not new:
+        return ask("Passphrase")
+    typed = ask(_NEW, twice=True)
+    while len(typed.reveal()) < LENGTH_MIN and sys.stdin.isatty():
+        click.echo(f"{LENGTH_MIN} characters or more, please", err=True)
+        typed = ask(_NEW, twice=True)
+    return typed
+
+
+def choose(passphrase: Callable[[bool], Secret]) -> Secret | None:
+    """Offer a passphrase where there is no other place for the store's key; None where there is no terminal."""
+    if not sys.stdin.isatty():
+        return None
+    click.echo(
+        "There is no keyring here, so what is stored needs a passphrase. You type it again after each start of the"
+        " broker (broker unlock); Ctrl-C stores nothing.",
+        err=True,
+    )
+    return passphrase(True)  # noqa: FBT003  # a new one

@@ -86,7 +86,9 @@ def _import(tool: str, *, file: Path, yes: bool, dry_run: bool, force: bool, poo
     if found.text is None:
         raise ConfigError([f"{file}: there is no such file"])
     reading = importing.READERS[tool](found.text.removeprefix(_BYTE_ORDER_MARK), file)
-    stored = Stored(State(Client(paths.socket_path()), paths.config_path(), _remembered(), warn))
+    passphrase = _remembered()
+    state = State(Client(paths.socket_path()), paths.config_path(), passphrase, warn, lambda: hidden.choose(passphrase))
+    stored = Stored(state)
     plan = _plan(reading, stored, force=force, pool=pool, dry_run=dry_run)
     _show(plan)
     if plan.changes_nothing or dry_run:

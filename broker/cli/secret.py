@@ -96,7 +96,7 @@ def delete(name: str) -> None:
 
 
 def _stored() -> Stored:
-    return Stored(State(Client(paths.socket_path()), paths.config_path(), _passphrase, warn))
+    return Stored(State(Client(paths.socket_path()), paths.config_path(), _passphrase, warn, _choose))
 
 
 def _check_unlocked(client: Client) -> None:
@@ -108,6 +108,10 @@ def _check_unlocked(client: Client) -> None:
         for warning in daemon["warnings"]:
             if warning["code"] == "passphrase-wanted":
                 raise Locked(warning["message"])
+
+
+def _choose() -> Secret | None:
+    return hidden.choose(_passphrase)
 
 
 def _passphrase(new: bool) -> Secret:  # noqa: FBT001  # what `Stored` gives

@@ -137,7 +137,8 @@ class Safe:
         try:
             async with self._turn:  # a lock under way ends first; one that comes later need not wait
                 await self._opened()
-            if locks == self._locks and (self.store.locked or self.store.wants_passphrase):
+            wanted = self.store.locked or self.store.wants_passphrase
+            if locks == self._locks and (wanted or passphrase is not None):
                 await self.store.unlock(passphrase)
             if locks != self._locks:
                 raise Locked("somebody locked the broker meanwhile; run: broker unlock")

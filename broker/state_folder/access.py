@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from broker import config, locks, paths
 from broker.client import Client, NotRunning
-from broker.errors import AlreadyRunning, Locked
+from broker.errors import AlreadyRunning, Locked, NoKeyHome
 from broker.secret import Secret
 from broker.storage.store import EncryptedStore
 
@@ -41,13 +41,14 @@ def _unlogged() -> Iterator[None]:
 class State:
     """The state folder. `passphrase(new)` asks a person for it where that is the key, a `new` one twice.
 
-    `warn` is told what is wrong with the store though the work was done (a daemon says it in its status).
+    `choose()` does that where the key has no place yet; it gives None where nobody can be asked. `warn` is told what is wrong with the store though the work was done (a daemon says it in its status).
     """
 
     client: Client
     config_path: Path
     passphrase: Callable[[bool], Secret]
     warn: Callable[[str], None] = lambda _message: None
+    choose: Callable[[], Secret | None] = lambda: None
 
     def either(
         self, ask: Callable[[], T], work: Callable[[EncryptedStore], Awaitable[T]], *, may_create: bool = True
@@ -60,7 +61,7 @@ class State:
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                return ask()
+                return self._asked(ask)
             except NotRunning:
                 pass
             try:
@@ -69,6 +70,16 @@ class State:
                 if time.monotonic() > deadline:
                     raise
             time.sleep(_AGAIN_S)
+
+    def _asked(self, ask: Callable[[], T]) -> T:
+        try:
+            return ask()
+        except NoKeyHome:
+            chosen = self.choose()
+            if chosen is None:
+                raise
+            self.client.unlock(chosen)
+            return ask()
 
     def _alone(self, work: Callable[[EncryptedStore], Awaitable[T]], *, may_create: bool) -> T:
         settings = config.read_daemon(self.config_path)
@@ -91,7 +102,7 @@ class State:
         try:
             if store.wants_passphrase and (may_create or store.locked):
                 await store.unlock(self.passphrase(not store.locked))
-            return await work(store)
+            return await self._worked(store, work)
         except Locked as error:
             if store.wants_passphrase:
                 raise
@@ -99,3 +110,13 @@ class State:
             raise Locked(f"{error}; or let the daemon do it: broker start") from None
         finally:
             await store.close()
+
+    async def _worked(self, store: EncryptedStore, work: Callable[[EncryptedStore], Awaitable[T]]) -> T:
+        try:
+            return await work(store)
+        except NoKeyHome:
+            chosen = self.choose()
+            if chosen is None:
+                raise
+            await store.unlock(chosen)
+            return await work(store)

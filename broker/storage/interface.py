@@ -21,7 +21,7 @@ class Store(Protocol):
     """Named secret records, in memory while unlocked, and encrypted at rest where a key has a home.
 
     Where no key has a home (`persist` is "off") nothing is ever written: `keep` and `discard` do nothing, and `put`
-    and `delete` raise.
+    and `delete` raise (`NoKeyHome` where that is nobody's wish).
 
     The real one is `broker.storage.store.EncryptedStore(folder, persist)`, for whoever holds the folder's lock. Making
     it does nothing yet; `begin()`, before there is an event loop even, lets it fetch the key and read the file in a
@@ -79,7 +79,10 @@ class Store(Protocol):
         """Write what is due, then drop every record and the key from memory."""
 
     async def unlock(self, passphrase: Secret | None = None) -> None:
-        """Fetch the key from its home, or derive it, and read the file again. Raises `Locked`, `StorageError`."""
+        """Fetch the key from its home, or derive it, and read the file again. Raises `Locked`, `StorageError`.
+
+        Where no key has a home, though one is wanted, a passphrase makes one.
+        """
 
     async def close(self) -> None:
         """Write what is due."""

@@ -20,7 +20,13 @@ if TYPE_CHECKING:  # at run time only where there is a key: it costs 8 MB
 Warnings = dict[str, str]
 """Messages by code."""
 
-NO_HOME: Final = f"there is no place for the key that would encrypt it, so nothing secret is stored; choose {CHOICES}"
+NO_HOME: Final = (
+    "there is no keyring here for the key that would encrypt it, so nothing secret is stored; choose a passphrase, on a"
+    " terminal: broker secret set NAME. Without one: a keyring (gnome-keyring or KWallet, in a desktop session), the"
+    ' service manager\'s broker-cache-key (systemd-creds), or persist = "passphrase" under [daemon] in the config, then:'
+    " broker restart; then: broker unlock"
+)
+"""First the one command that does it for a person: it asks for the passphrase itself."""
 
 _OLDER: Final = "storage-older"
 _SET_ASIDE: Final = "storage-set-aside"
@@ -108,7 +114,7 @@ class _Opening:
             return Loaded(persist, problem=str(stuck), warnings=self._warnings)
         except Absent as absent:
             if self._file is None and self._homes.is_auto:
-                return Loaded("off", warnings=self._warnings)
+                return self._without_home()
             return self._without_key(persist, absent)
         except Unreachable as unreachable:
             return self._without_key(persist, unreachable)
@@ -152,6 +158,16 @@ class _Opening:
             ) from None
         code = _OLDER if unreadable.reason is Reason.OLDER else _SET_ASIDE
         self._warnings[code] = f"{self._path}: {unreadable}; set aside as {target.name}, and a new one begun"
+
+    def _without_home(self) -> Loaded:
+        """Where nobody set up a home, the passphrase that a person chose is one: the file will say so."""
+        if self._passphrase is None:
+            return Loaded("off", warnings=self._warnings)
+        home = self._homes.named("passphrase")
+        try:
+            return self._opened(home)
+        except Unreachable as unreachable:
+            return self._without_key(home.name, unreachable)
 
     def _without_key(self, persist: str, why: Absent | Unreachable) -> Loaded:
         problem = str(why)

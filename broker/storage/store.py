@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from broker.errors import Locked, StorageError
+from broker.errors import Locked, NoKeyHome, StorageError
 from broker.secret import Secret
 from broker.storage import limits, threads
 from broker.storage.homes import AUTO, Homes
 from broker.storage.later import Later
-from broker.storage.loading import HAPPENED, Loaded, load
+from broker.storage.loading import HAPPENED, NO_HOME, Loaded, load
 
 if TYPE_CHECKING:  # at run time only where there is a key: it costs 8 MB
     from broker.storage.homes.interface import Mark
@@ -95,7 +95,10 @@ class EncryptedStore:
         self._dirty = self._urgent = False
 
     async def unlock(self, passphrase: Secret | None = None) -> None:
-        """Fetch or derive the key and read the file again. Raises `Locked`."""
+        """Fetch or derive the key and read the file again. Raises `Locked`.
+
+        Where there is no home for a key and none was asked for, a new passphrase makes one.
+        """
         await self.open()
         if self._writer is None:
             await self._load_again(passphrase)
@@ -274,8 +277,9 @@ class EncryptedStore:
 
     def _refusal(self) -> StorageError | Locked:
         assert self._loaded is not None  # noqa: S101  # asked only after `open`
-        wanted = self._loaded.locked or self._loaded.wants_passphrase
-        return (Locked if wanted else StorageError)(self._loaded.problem)
+        if self._loaded.locked or self._loaded.wants_passphrase:
+            return Locked(self._loaded.problem)
+        return (NoKeyHome if self._loaded.problem is NO_HOME else StorageError)(self._loaded.problem)
 
 
 def _changed(records: Mapping[str, Secret], changes: Mapping[str, Secret | None]) -> dict[str, Secret]:

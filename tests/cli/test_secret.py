@@ -12,7 +12,11 @@ from pathlib import Path
 import click
 import pytest
 
+from broker import os_keyring
 from broker.cli.secret import secret_command
+from broker.secret import Secret
+from broker.storage import loading
+from broker.storage.header import Cost
 from broker.storage.loading import NO_HOME
 from tests.cli.conftest import Type
 from tests.fakes.control import Script
@@ -120,12 +124,33 @@ def test_the_daemons_no_is_passed_on(type_: Type, control: Script, pipe: Pipe) -
     assert (said.code, said.err) == (78, "broker: there is no place for the key; choose one\n")
 
 
-def test_the_choice_of_a_passphrase_comes_with_all_its_commands() -> None:
+def test_the_choice_of_a_passphrase_is_one_command_and_without_a_terminal_three() -> None:
     """In their order: a daemon that runs (set-up started one) reads `persist` when it starts, and only then."""
-    config, restart, unlock = (
-        NO_HOME.find(word) for word in ('persist = "passphrase"', "broker restart", "broker unlock")
-    )
-    assert 0 < config < restart < unlock
+    words = ("broker secret set NAME", 'persist = "passphrase"', "broker restart", "broker unlock")
+    places = [NO_HOME.find(word) for word in words]
+    assert places[0] > 0
+    assert places == sorted(places)
+
+
+def test_without_a_keyring_a_daemon_is_given_a_passphrase_at_once(
+    type_: Type, control: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for when the daemon says that it has no place for the key; then the value, typed once, is stored."""
+    control.errors["/v1/secrets/work"] = (500, "no-key-home", NO_HOME)
+
+    def typed(prompt: str) -> str:
+        if prompt.startswith("Repeat"):
+            del control.errors["/v1/secrets/work"]  # what the unlock brings about
+        return "fake-token-1" if prompt.startswith("Value") else "fake-passphrase"
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.termui.hidden_prompt_func", typed)
+    said = type_("secret set work")
+    assert (said.code, said.out) == (0, "stored work\n")
+    assert control.asks[-2:] == [
+        'POST /v1/unlock {"passphrase": "fake-passphrase"}',
+        'PUT /v1/secrets/work {"value": "fake-token-1"}',
+    ]
 
 
 def test_names_are_listed_for_people_and_for_programs(type_: Type, control: Script) -> None:
@@ -274,3 +299,26 @@ def test_a_passphrase_is_asked_for_twice_and_then_once(
     asked.clear()
     assert type_("secret list").out == "work\n"
     assert asked == ["Passphrase: "]
+
+
+def test_without_a_keyring_a_passphrase_is_chosen_on_the_way(
+    type_: Type, monkeypatch: pytest.MonkeyPatch, pipe: Pipe
+) -> None:
+    """No config to write first: the file itself says that a passphrase opens it. From a pipe the one command is named."""
+
+    def no_keyring(*_: object, **__: object) -> list[Secret | None]:
+        raise os_keyring.NoKeyring("this system has no keyring that works")
+
+    monkeypatch.setattr(os_keyring, "ask", no_keyring)
+    monkeypatch.setattr(loading, "Cost", lambda: Cost(log_n=14))  # quick
+    pipe(b"fake-token-1")
+    said = type_("secret set work")
+    assert (said.code, said.err) == (78, f"broker: {NO_HOME}\n")
+    answers = iter(["fake-token-1", "short", "short", "fake-passphrase", "fake-passphrase", "fake-passphrase"])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.termui.hidden_prompt_func", lambda _prompt: next(answers))
+    said = type_("secret set work")
+    assert (said.code, said.out) == (0, "stored work\n")
+    assert "broker unlock" in said.err, "what it means for the days to come"
+    assert type_("secret list").out == "work\n"
+    assert list(answers) == [], "the passphrase is asked for from then on"

@@ -322,6 +322,17 @@ async def test_a_new_passphrase_can_be_chosen_and_its_lack_is_said() -> None:
     assert "token/work" in store.records
 
 
+@in_virtual_time
+async def test_a_passphrase_goes_to_a_store_that_asked_for_none() -> None:
+    """Where its key has no home yet it makes one; an unlock without any does not disturb the store."""
+    store = FakeStore(persist="off")
+    world = World(store=store, names=("work",))
+    await world.broker.safe.unlock()
+    assert store.unlocks == 0
+    await world.broker.safe.unlock(Secret(PASSPHRASE))
+    assert store.unlocks == 1
+
+
 # --- locking by itself ------------------------------------------------------------------------------------------
 
 

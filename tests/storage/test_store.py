@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import Locked, StorageError
+from broker.os_keyring import NoKeyring
 from broker.secret import Secret
 from broker.storage import disk, limits, loading
 from broker.storage import store as store_module
@@ -271,8 +272,6 @@ async def test_a_keyring_that_comes_later_is_used_without_a_restart(
     folder: Path, monkeypatch: pytest.MonkeyPatch, fake_keyring: FakeKeyring
 ) -> None:
     """Install one, and `broker secret set` works."""
-    from broker.os_keyring import NoKeyring  # noqa: PLC0415  # only here
-
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     fake_keyring.trouble = NoKeyring("this system has no keyring that works")
     store = EncryptedStore(folder, "auto")
@@ -281,6 +280,32 @@ async def test_a_keyring_that_comes_later_is_used_without_a_restart(
     fake_keyring.trouble = None
     await store.put("secret/one", ONE)
     assert store.persist == "keyring"
+
+
+async def test_a_passphrase_is_a_home_where_there_is_no_other(folder: Path, fake_keyring: FakeKeyring) -> None:
+    """One that is long enough; the file says from then on that it is one, also where a keyring comes later."""
+    fake_keyring.trouble = NoKeyring("this system has no keyring that works")
+    store = EncryptedStore(folder, "auto")
+    with pytest.raises(Locked, match="8 characters"):
+        await store.unlock(Secret("short"))
+    await store.unlock(Secret(PASSPHRASE))
+    await store.put("secret/one", ONE)
+    await store.close()
+    fake_keyring.trouble = None
+    again = EncryptedStore(folder, "auto")
+    await again.open()
+    assert (again.persist, again.locked, again.wants_passphrase) == ("passphrase", True, True)
+    await again.unlock(Secret(PASSPHRASE))
+    assert again.get("secret/one") == ONE
+
+
+async def test_where_a_person_wants_nothing_stored_no_passphrase_changes_that(folder: Path) -> None:
+    """`persist = "off"` is a decision."""
+    store = EncryptedStore(folder, "off")
+    await store.unlock(Secret(PASSPHRASE))
+    with pytest.raises(StorageError, match='persist is "off"'):
+        await store.put("secret/one", ONE)
+    assert in_folder(folder) == []
 
 
 # --- locking ----------------------------------------------------------------------------------------------------
