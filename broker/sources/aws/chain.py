@@ -21,7 +21,7 @@ from broker.sources.aws.sdk import CALL_S, Library, Sdk
 from broker.sources.aws.session import Identity, Kept, Session
 from broker.sources.aws.settings import AwsSourceSettings, Role
 from broker.sources.aws.skew import Skew
-from broker.sources.aws.sso_identity import Sso
+from broker.sources.aws.sso.identity import Sso
 from broker.sources.blocking import Blocking
 from broker.sources.interface import Context
 

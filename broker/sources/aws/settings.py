@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from broker.durations import Duration
 from broker.model import Kind
 from broker.sources.answer import is_path
-from broker.sources.aws.sso import SsoSettings
+from broker.sources.aws.sso.settings import SsoSettings
 from broker.sources.references import Reference
 from broker.sources.web.server import checked_url
 

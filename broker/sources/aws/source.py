@@ -9,15 +9,15 @@ from broker.errors import PermanentFetchError
 from broker.model import Issued, Kind
 from broker.secret import Secret
 from broker.sign_in import Invitation, SignIn
-from broker.sources.aws import bedrock, sso_identity, stored
+from broker.sources.aws import bedrock, stored
 from broker.sources.aws.calls import Doing
 from broker.sources.aws.chain import Chain
 from broker.sources.aws.refusals import KeysRefused
 from broker.sources.aws.sdk import CALL_S
 from broker.sources.aws.session import Session
 from broker.sources.aws.settings import AwsSettings, AwsSourceSettings
-from broker.sources.aws.sso_identity import Sso
-from broker.sources.aws.sso_profile import SsoOfProfile
+from broker.sources.aws.sso.identity import WAYS, Sso
+from broker.sources.aws.sso.profile import SsoOfProfile
 from broker.sources.blocking import Blocking
 from broker.sources.interface import Context, Fetcher
 
@@ -39,7 +39,7 @@ class AwsSource:
     @property
     def sign_in(self) -> SignIn | None:
         """By a browser or a device code, where the settings have `sso`, or the profile may."""
-        return sso_identity.WAYS if self._person is not None else None
+        return WAYS if self._person is not None else None
 
     async def begin_login(self, redirect_uri: str | None) -> Invitation:
         """Ask where the person is to go."""

@@ -24,7 +24,7 @@ from broker.secret import Secret
 from broker.sources.aws.session import Session
 from broker.sources.aws.settings import AwsSettings, AwsSourceSettings
 from broker.sources.aws.source import AwsSource
-from broker.sources.aws.sso import SsoSettings
+from broker.sources.aws.sso.settings import SsoSettings
 from broker.sources.interface import Fetcher
 from tests.contracts.source_contract import PATIENCE_S, AnySource, Harness, SourceThatWaits, eventually, failure
 from tests.fakes.context import FakeContext

@@ -10,7 +10,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from broker.secret import Secret, flaw
-from broker.sources.aws.sso import place
+from broker.sources.aws.sso.settings import place
+
+SIGN_IN: Final = "sign in"
+REFRESH: Final = "refresh the sign-in"
+"""What asking for a token is called: the same refusal means something else in either."""
 
 REFRESH_S: Final = 15 * 60.0
 """A token is refreshed when less is left, as botocore does."""

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from broker.errors import TransientFetchError
 from broker.secret import Secret
-from broker.sources.aws.sso import SsoSettings
-from broker.sources.aws.sso_token import SsoToken
+from broker.sources.aws.sso.settings import SsoSettings
+from broker.sources.aws.sso.token import SsoToken
 from broker.sources.inputs import version
 from broker.sources.interface import LoginRecord
 

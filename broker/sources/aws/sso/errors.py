@@ -14,8 +14,8 @@ from broker.sources.aws.errors import Call
 from broker.sources.aws.errors import translated as as_ever
 from broker.sources.aws.refusals import TokenRefused
 from broker.sources.aws.sdk import Sdk
-from broker.sources.aws.sso import SsoSettings
-from broker.sources.aws.sso_calls import REFRESH, SIGN_IN
+from broker.sources.aws.sso.settings import SsoSettings
+from broker.sources.aws.sso.token import REFRESH, SIGN_IN
 
 _ENDED: Final = frozenset(
     {"InvalidGrantException", "InvalidClientException", "UnauthorizedClientException", "ExpiredTokenException"}

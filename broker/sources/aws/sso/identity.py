@@ -14,10 +14,10 @@ from broker.sign_in import Invitation, Page, SignIn
 from broker.sources.aws.refusals import TokenRefused
 from broker.sources.aws.sdk import Sdk
 from broker.sources.aws.session import Session
-from broker.sources.aws.sso import SsoSettings
-from broker.sources.aws.sso_calls import SsoCalls
-from broker.sources.aws.sso_sign_in import sign_in_at
-from broker.sources.aws.sso_token import Registration, SsoToken
+from broker.sources.aws.sso.calls import SsoCalls
+from broker.sources.aws.sso.settings import SsoSettings
+from broker.sources.aws.sso.sign_in import sign_in_at
+from broker.sources.aws.sso.token import Registration, SsoToken
 from broker.sources.blocking import Blocking
 from broker.sources.interface import Context
 

@@ -8,10 +8,10 @@ from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 from broker.errors import FetchError, LoginRequired, PermanentFetchError, TransientFetchError
-from broker.sources.aws.sso import SsoSettings
-from broker.sources.aws.sso_calls import SsoCalls
-from broker.sources.aws.sso_store import Records, SharedCache
-from broker.sources.aws.sso_token import REFRESH_S, SsoToken
+from broker.sources.aws.sso.calls import SsoCalls
+from broker.sources.aws.sso.settings import SsoSettings
+from broker.sources.aws.sso.store import Records, SharedCache
+from broker.sources.aws.sso.token import REFRESH_S, SsoToken
 from broker.sources.blocking import Blocking
 from broker.sources.interface import LoginRecord
 

@@ -8,8 +8,8 @@ from typing import Any
 from broker.errors import PermanentFetchError
 from broker.sign_in import Invitation
 from broker.sources.aws.calls import Calls, Doing
-from broker.sources.aws.sso import SsoSettings
-from broker.sources.aws.sso_identity import Sso
+from broker.sources.aws.sso.identity import Sso
+from broker.sources.aws.sso.settings import SsoSettings
 from broker.sources.blocking import Blocking
 from broker.sources.interface import Context
 

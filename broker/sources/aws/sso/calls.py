@@ -1,6 +1,6 @@
 """The calls of IAM Identity Center: sign-in (`sso-oidc`) and portal (`sso`). Blocking: for a thread of `Blocking`.
 
-Each raises what `sso_errors.translated` gives, and nothing of botocore's.
+Each raises what `errors.translated` gives, and nothing of botocore's.
 """
 
 from __future__ import annotations
@@ -17,14 +17,11 @@ from broker.errors import LoginRequired, TransientFetchError
 from broker.secret import Secret, flaw
 from broker.sources.aws.sdk import Library, Sdk
 from broker.sources.aws.session import Session
-from broker.sources.aws.sso import SsoSettings, place
-from broker.sources.aws.sso_token import Registration, SsoToken
+from broker.sources.aws.sso.settings import SsoSettings, place
+from broker.sources.aws.sso.token import REFRESH, SIGN_IN, Registration, SsoToken
 
 T = TypeVar("T")
 
-SIGN_IN: Final = "sign in"
-REFRESH: Final = "refresh the sign-in"
-"""What asking for a token is called: the same refusal means something else in either."""
 SCOPE: Final = "sso:account:access"
 _CLIENT: Final = "claude-credential-broker"
 _REDIRECT: Final = "http://127.0.0.1/oauth/callback"
@@ -184,7 +181,7 @@ class SsoCalls:
         return self._sdk.client(service, None, self._settings.region)
 
     def _run(self, what: str, call: Callable[[], T]) -> T:
-        from broker.sources.aws.sso_errors import translated  # noqa: PLC0415  # late: it loads botocore
+        from broker.sources.aws.sso.errors import translated  # noqa: PLC0415  # late: it loads botocore
 
         try:
             return call()
