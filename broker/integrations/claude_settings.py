@@ -6,7 +6,6 @@ except `Looked.holds` where `Looked.local` says that it answers at once.
 
 from __future__ import annotations
 
-import errno
 import os
 import posixpath
 import stat
@@ -21,6 +20,7 @@ from broker.engine.destination.judgement import shown
 from broker.engine.destination.places import git_folder
 from broker.engine.destination.strict import SIZE_MAX
 from broker.engine.policy import Found, Place
+from broker.integrations.sights import Mark, Sight, see
 from broker.platform.mounts import Mounts
 from broker.storage import pins
 
@@ -30,31 +30,7 @@ _POINTER_MAX: Final = 4096 + 64
 """Bytes of git's pointer files, which hold one path."""
 _MANAGED_MAX: Final = 64
 _TRIES: Final = 3
-_QUICK: Final = os.access in os.supports_follow_symlinks
-_ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
-_OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-"""Opening must not wait: for the other end of a FIFO, say, that a project has put there."""
-
 _BY_HAND: Final = "broker allow accepts what it leads to now"
-
-Mark = tuple[int, ...] | None
-"""What tells one state of a file from another, its mode first; None where there is none, (0, errno) where it is hidden."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sight:
-    """One thing that was looked at, and what was there. `whole`: its content counts, not only that it is there."""
-
-    path: str
-    follow: bool
-    whole: bool
-    mark: Mark
-
-    def holds(self) -> bool:
-        """Whether the same is there now."""
-        if self.mark is None and _QUICK:  # most are: no exception to raise for each, of several on every ask
-            return not _is_there(self.path, follow=self.follow)
-        return _mark(self.path, follow=self.follow, whole=self.whole) == self.mark
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -229,7 +205,8 @@ class _Eye:
         if follow:
             self._links.add(path)
         for _ in range(_TRIES):
-            mark = self._note(path, follow=follow, whole=True)
+            seen = self._see(path, follow=follow, whole=True)
+            mark = seen.mark
             if mark is None:
                 return None
             if mark[0] == 0:
@@ -238,15 +215,17 @@ class _Eye:
                 return "is not a regular file"
             if mark[3] > limit:
                 return f"is larger than {_size(limit)}"
-            content = _read_unchanged(path, mark, follow=follow)
+            content = seen.read()
             if content is not None:
                 return content
         return "changes while it is read"
 
     def _note(self, path: str, *, follow: bool, whole: bool) -> Mark:
-        mark = _mark(path, follow=follow, whole=whole)
-        self.sights[path, follow] = Sight(path, follow, whole, mark)
-        return mark
+        return self._see(path, follow=follow, whole=whole).mark
+
+    def _see(self, path: str, *, follow: bool, whole: bool) -> Sight:
+        seen = self.sights[path, follow] = see(path, follow=follow, whole=whole)
+        return seen
 
 
 def _without_links(user_folder: str | None) -> str | None:
@@ -254,50 +233,6 @@ def _without_links(user_folder: str | None) -> str | None:
     if user_folder is None:
         return None
     return posixpath.join(os.path.realpath(posixpath.dirname(user_folder)), posixpath.basename(user_folder))
-
-
-def _read_unchanged(path: str, mark: Mark, *, follow: bool) -> bytes | str | None:
-    """Read the file that was seen before; None where it is another one, or changed, meanwhile."""
-    try:
-        descriptor = os.open(path, _OPEN if follow else _OPEN | os.O_NOFOLLOW)
-    except OSError as error:
-        if error.errno in _ABSENT or error.errno == errno.ELOOP:
-            return None
-        return f"cannot be read: {error.strerror}"
-    try:
-        if _whole(os.fstat(descriptor)) != mark:
-            return None
-        content = b""
-        while piece := os.read(descriptor, SIZE_MAX):
-            content += piece
-            if len(content) > SIZE_MAX:
-                return None
-        return content if _whole(os.fstat(descriptor)) == mark else None
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    finally:
-        os.close(descriptor)
-
-
-def _is_there(path: str, *, follow: bool) -> bool:
-    try:
-        return os.access(path, os.F_OK, follow_symlinks=follow)
-    except ValueError:  # a NUL in the path
-        return False
-
-
-def _mark(path: str, *, follow: bool, whole: bool) -> Mark:
-    try:
-        found = os.stat(path) if follow else os.lstat(path)  # noqa: PTH116  # a dozen times an ask; a Path takes three times as long
-    except OSError as error:
-        return None if error.errno in _ABSENT else (0, error.errno or 0)
-    except ValueError:  # a NUL in the path
-        return None
-    return _whole(found) if whole else (stat.S_IFMT(found.st_mode), found.st_dev, found.st_ino)
-
-
-def _whole(found: os.stat_result) -> tuple[int, ...]:
-    return (found.st_mode, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _size(limit: int) -> str:
