@@ -74,12 +74,13 @@ class FakeVault:
         if place.endswith("/oidc/auth_url"):
             return 200, {"data": {"auth_url": self.invitation}}
         if place.endswith("/oidc/callback"):
-            return 200, {"auth": self._token_born(f"fake-vault-token-{next(self._numbers)}", place)}
+            return 200, {"auth": self._token_born()}
         if any(body.get(name) != value for name, value in self.proof.items()):
             return 400, {"errors": ["invalid role or secret ID"]}
-        return 200, {"auth": self._token_born(f"fake-vault-token-{next(self._numbers)}", place)}
+        return 200, {"auth": self._token_born()}
 
-    def _token_born(self, token: str, _place: str) -> dict[str, Any]:
+    def _token_born(self) -> dict[str, Any]:
+        token = f"fake-vault-token-{next(self._numbers)}"
         self.tokens.add(token)
         return {"client_token": token, "lease_duration": self.token_s, "renewable": self.token_renewable}
 

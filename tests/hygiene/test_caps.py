@@ -93,7 +93,7 @@ CAPS: Final = (
         "the address to sign in at",
         16 * KIB,
         "broker.sources.vault.person:_URL_MAX",
-        "tests/sources/test_vault_login.py::test_what_is_no_address_to_sign_in_at_is_not_opened",
+        "tests/sources/vault/test_vault_login.py::test_what_is_no_address_to_sign_in_at_is_not_opened",
     ),
     Cap("what a client sends without end", MIB, "", f"{HERE}::test_an_endless_request_is_cut_off"),
     Cap("the config", MIB, "broker.config.file:MAX_BYTES", f"{HERE}::test_a_larger_config_is_refused"),

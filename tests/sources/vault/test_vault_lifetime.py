@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any
 
@@ -23,30 +23,13 @@ from broker.sources.vault.settings import VaultSettings, VaultSourceSettings
 from broker.sources.vault.source import VaultSource
 from tests.contracts.source_contract import VALUE, eventually, failure, token_of
 from tests.fakes.context import FakeContext
-from tests.fakes.vault import FakeVault, fake_vault
+from tests.fakes.vault import FakeVault
 from tests.service.virtual_time import VirtualClock, in_virtual_time
-from tests.sources.test_vault import Place
+from tests.sources.vault.place import Place
 
 LOGIN = "auth/approle/login"
 RENEW = "auth/token/renew-self"
 READ = "secret/data/claude"
-
-
-@pytest.fixture
-def vault() -> Iterator[FakeVault]:
-    """Give a server with one secret."""
-    with fake_vault() as vault:
-        vault.kv["claude"] = {"key": VALUE}
-        yield vault
-
-
-@pytest.fixture
-async def place(vault: FakeVault) -> AsyncIterator[Place]:
-    """Give a source at it."""
-    place = Place(vault)
-    yield place
-    vault.gate.set()
-    await place.source.close()
 
 
 # --- our own token ----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,20 +17,12 @@ from broker.sources.vault.settings import VaultSourceSettings
 from broker.sources.vault.source import VaultSource
 from tests.contracts.source_contract import PATIENCE_S, VALUE, eventually, failure, token_of
 from tests.fakes.vault import FakeVault, fake_vault
-from tests.sources.test_vault import Place
+from tests.sources.vault.place import Place
 
 BACK = "http://localhost:8250/oidc/callback"
 BEGIN = "auth/oidc/oidc/auth_url"
 FINISH = "auth/oidc/oidc/callback"
 LOOKUP = "auth/token/lookup-self"
-
-
-@pytest.fixture
-def vault() -> Iterator[FakeVault]:
-    """Give a server with one secret."""
-    with fake_vault() as vault:
-        vault.kv["claude"] = {"key": VALUE}
-        yield vault
 
 
 @pytest.fixture

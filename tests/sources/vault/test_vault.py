@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,7 @@ import pytest
 from broker.durations import Duration
 from broker.errors import PermanentFetchError, TransientFetchError
 from broker.model import Kind
-from broker.secret import Secret
 from broker.sources import TYPES
-from broker.sources.references import Reference
 from broker.sources.vault.auth import AppRole
 from broker.sources.vault.settings import VaultSettings, VaultSourceSettings
 from broker.sources.vault.source import VaultFetcher, VaultSource
@@ -33,42 +30,7 @@ from tests.contracts.source_contract import (
 )
 from tests.fakes.context import FakeContext
 from tests.fakes.vault import FakeVault, fake_vault
-
-SECRET_ID = "fake-secret-id"
-
-
-class Place:
-    """A source at the fake server, and its fetchers."""
-
-    def __init__(self, vault: FakeVault, **settings: Any) -> None:  # noqa: ANN401  # any setting
-        self.vault = vault
-        self.context: FakeContext = settings.pop("context", None) or FakeContext()
-        self.context.secrets.records["secret-id"] = Secret(SECRET_ID)
-        auth = settings.pop("auth", AppRole("fake-role", Reference(local="secret-id")))
-        self.source = VaultSource(VaultSourceSettings(vault.address, auth=auth, **settings), self.context)
-
-    def fetcher(self, path: str, **settings: Any) -> VaultFetcher:  # noqa: ANN401  # any setting
-        """Bind one path."""
-        made = self.source.fetcher(VaultSettings(path, **settings), "work")
-        assert isinstance(made, VaultFetcher)
-        return made
-
-
-@pytest.fixture
-def vault() -> Iterator[FakeVault]:
-    """Give a server with one secret."""
-    with fake_vault() as vault:
-        vault.kv["claude"] = {"key": VALUE}
-        yield vault
-
-
-@pytest.fixture
-async def place(vault: FakeVault) -> AsyncIterator[Place]:
-    """Give a source at it."""
-    place = Place(vault)
-    yield place
-    vault.gate.set()
-    await place.source.close()
+from tests.sources.vault.place import Place
 
 
 class _VaultHarness(Harness):
