@@ -12,6 +12,7 @@ from broker.config import Config, DaemonConfig, EndpointConfig, Endpoints, GcpEn
 from broker.durations import Duration
 from broker.errors import ConfigError
 from broker.model import Timing
+from broker.sources import TYPES as REAL_TYPES
 from broker.sources.interface import NoSettings, PlainSource, SourceType
 
 PATH = Path("/fake/config.toml")
@@ -440,3 +441,70 @@ def test_an_endpoint_listens_nowhere_else(listen: str) -> None:
     """Another machine, or a name that may lead anywhere, never reaches a credential."""
     (problem,) = problems(f'{ONE}\n[endpoints.aws]\nlisten = "{listen}"\n')
     assert problem.startswith("endpoints.aws.listen: expected a loopback address")
+
+
+# --- what hides nothing ------------------------------------------------------------------------------------------
+
+
+def test_a_wrong_key_does_not_hide_the_rules_of_the_others() -> None:
+    """Unknown, of the wrong type, or against a rule of the table: each is said, and only once."""
+    assert problems('[credentials.one]\nsource = "plain"\nfield = "forbidden"\nmodus = 1\nshare = "a"\n') == [
+        "credentials.one.share: expected a number, found text",
+        "credentials.one.modus: unknown key; did you mean 'mode'?",
+        "credentials.one: field must be another one",
+    ]
+
+
+def test_rules_hide_neither_each_other_nor_follow_from_what_is_wrong() -> None:
+    """A real type with many: what only follows from a key that is said to be wrong is left out."""
+    text = """
+[sources.corp]
+type = "aws"
+region = "nowhere"
+role_arn = "x"
+external_id = "!"
+policy = "no"
+sso = { start_url = "https://x.example", region = "x", account_id = "1", role_name = "", foo = 1 }
+[credentials.one]
+source = "corp"
+kind = "ssn"
+parameter = "/a"
+region = "x"
+"""
+    with pytest.raises(ConfigError) as caught:
+        parse(text, PATH, REAL_TYPES, {})
+    said = [line.removeprefix(f"{PATH}: ").partition(" must")[0] for line in caught.value.problems]
+    assert said[0].startswith("sources.corp.sso.foo: unknown key")
+    assert said[1:8] == [
+        *(f"sources.corp.sso: {key}" for key in ("region", "account_id", "role_name")),
+        *(f"sources.corp: {key}" for key in ("region", "external_id", "policy", "role_arn")),
+    ]
+    assert said[8].startswith("credentials.one.kind: expected one of")
+    assert said[9:] == ["credentials.one: region"]
+
+
+def test_a_table_with_problems_still_says_which_names_lead_nowhere() -> None:
+    """References to credentials, members of a pool, and each of the endpoints."""
+    text = """
+[sources.keys]
+type = "pool"
+members = ["noone"]
+stratgy = "x"
+[sources.corp]
+type = "litellm"
+base_url = "no"
+master_key = { credential = "nobody" }
+[credentials.one]
+source = "keys"
+[endpoints.aws]
+listen = 5
+[endpoints.gcp]
+listen = "127.0.0.1:0"
+credential = "two"
+"""
+    with pytest.raises(ConfigError) as caught:
+        parse(text, PATH, REAL_TYPES, {})
+    said = "\n".join(caught.value.problems)
+    for name in ("sources.keys.members", "sources.corp.master_key", "endpoints.gcp.credential"):
+        assert f"{name}: no such credential" in said
+    assert "endpoints.aws.listen: expected text" in said

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,17 +30,18 @@ class _Gcp:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tables:
-    aws: _Listen | None = None
-    gcp: _Gcp | None = None
+class _Others:
+    pass
+
+
+_FACES: Final[Mapping[str, type]] = {"aws": _Listen, "gcp": _Gcp}
 
 
 def read(section: Any, reader: Reader, credentials: Iterable[str]) -> Endpoints:  # noqa: ANN401  # as TOML has it
     """Read the tables; what is wrong is noted with `reader`. `credentials`: the names that the config has."""
-    tables = reader.structure(section, _Tables, _SECTION) or _Tables()
-    aws = None if tables.aws is None else _place(tables.aws.listen, reader, "aws")
-    gcp = None if tables.gcp is None else _place(tables.gcp.listen, reader, "gcp")
-    named = None if tables.gcp is None else tables.gcp.credential
+    tables = _tables(section, reader)  # each by itself: what is wrong with one hides nothing of the other
+    aws, gcp = (_place(tables[face].listen, reader, face) if face in tables else None for face in _FACES)
+    named = tables["gcp"].credential if "gcp" in tables else None
     known = list(credentials)
     if named is not None and named not in known:
         reader.report((_SECTION, "gcp", "credential"), f"no such credential{near(named, known)}")
@@ -48,6 +49,14 @@ def read(section: Any, reader: Reader, credentials: Iterable[str]) -> Endpoints:
         EndpointConfig(*aws) if aws is not None else None,
         GcpEndpointConfig(*gcp, named) if gcp is not None else None,
     )
+
+
+def _tables(section: Any, reader: Reader) -> dict[str, Any]:  # noqa: ANN401  # as TOML has it
+    faces = {face: section[face] for face in _FACES if face in section} if isinstance(section, dict) else {}
+    others = {key: section[key] for key in section if key not in faces} if faces else section
+    reader.structure(others, _Others, _SECTION, also=frozenset(_FACES))
+    read = {face: reader.structure(table, _FACES[face], _SECTION, face) for face, table in faces.items()}
+    return {face: table for face, table in read.items() if table is not None}
 
 
 def _place(text: str, reader: Reader, key: str) -> tuple[str, int] | None:

@@ -101,9 +101,7 @@ class _Parser:
         credentials_table = self._section(top, "credentials")
         sources = self._sources(sources_table)
         credentials = self._credentials(credentials_table, sources_table, sources, daemon.ttl_max_s)
-        related = references.problems(sources, credentials, credentials_table)
-        for keys, problem in (*related, *pools.problems(sources, credentials)):
-            self._reader.report(keys, problem)
+        self._check_names(sources, credentials, sources_table, credentials_table)
         default = self._default(top, credentials_table)
         if top.get("credentials", {}) == {}:
             self._reader.report(("credentials",), _NO_CREDENTIAL)
@@ -111,6 +109,24 @@ class _Parser:
         if self._reader.problems:
             raise ConfigError(self._reader.problems)
         return Config(self._path, default, sources, credentials, daemon, listening)
+
+    def _check_names(
+        self,
+        sources: Mapping[str, SourceConfig],
+        credentials: Mapping[str, CredentialConfig],
+        sources_table: Table,
+        credentials_table: Table,
+    ) -> None:
+        """Check what credentials say of each other by name."""
+        wrong_sources = {name: table for name, table in sources_table.items() if name not in sources}
+        wrong_credentials = {name: table for name, table in credentials_table.items() if name not in credentials}
+        for keys, problem in (
+            *references.problems(sources, credentials, credentials_table),
+            *references.dangling(wrong_sources, "sources", credentials_table, self._types),
+            *references.dangling(wrong_credentials, "credentials", credentials_table, self._types),
+            *pools.problems(sources, credentials),
+        ):
+            self._reader.report(keys, problem)
 
     def only_daemon(self, top: Table) -> DaemonConfig:
         daemon = self._daemon(self._section(top, "daemon"))

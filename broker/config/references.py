@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from broker.config.structs import CredentialConfig, SourceConfig
 from broker.config.wording import near
-from broker.sources.interface import Pooling, SecretPlace
+from broker.model import NAME
+from broker.sources.interface import Pooling, SecretPlace, SourceType
 
 Keys = tuple[str, ...]
 
@@ -34,6 +35,38 @@ def problems(
             if problem is not None and (keys, wanted) not in told:
                 told.add((keys, wanted))
                 yield keys, problem
+
+
+def dangling(
+    tables: Mapping[str, object], section: str, named: Iterable[str], types: Mapping[str, SourceType]
+) -> Iterator[tuple[Keys, str]]:
+    """Find in tables that have problems of their own what leads nowhere besides, as far as it shows."""
+    known = sorted(named)
+    for name, table in tables.items():
+        keys = (section, name)
+        members = (((*keys, "members"), member) for member in _members(table, types))
+        for place, wanted in (*_written(table, keys), *members):
+            problem = _unknown(wanted, known)
+            if problem is not None:
+                yield place, problem
+
+
+def _members(table: object, types: Mapping[str, SourceType]) -> Iterator[str]:
+    type_ = types.get(str(table.get("type"))) if isinstance(table, dict) else None
+    if isinstance(table, dict) and type_ is not None and issubclass(type_.source_settings, Pooling):
+        members = table.get("members")
+        named = members if isinstance(members, list) else []
+        yield from (name for name in named if isinstance(name, str) and NAME.fullmatch(name))
+
+
+def _written(value: object, keys: Keys) -> Iterator[tuple[Keys, str]]:
+    """Find what is written as `{ credential = "NAME" }`."""
+    if not isinstance(value, dict):
+        return
+    if set(value) == {"credential"} and isinstance(value["credential"], str):
+        yield keys, value["credential"]
+    for key, inner in value.items():
+        yield from _written(inner, (*keys, key))
 
 
 def _problem(name: str, wanted: str, uses: Mapping[str, Sequence[tuple[Keys, str]]]) -> str | None:

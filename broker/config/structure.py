@@ -20,6 +20,8 @@ from cattrs.errors import (
 from cattrs.gen import make_dict_structure_fn
 
 from broker import audience, durations
+from broker.config import further
+from broker.config.further import note_of
 from broker.config.wording import (
     A_REFERENCE,
     NAME_ITS_PLACE,
@@ -31,7 +33,7 @@ from broker.config.wording import (
     wrong_type,
 )
 from broker.durations import Duration
-from broker.sources.interface import SecretPlace, Variants
+from broker.sources.interface import Problems, SecretPlace, Variants
 
 T = TypeVar("T")
 Hook = Callable[[Any, Any], Any]
@@ -76,7 +78,7 @@ def _flatten(error: Exception, keys: tuple[str, ...], also: frozenset[str]) -> I
             yield from ((path, f"item {_item(inner)}: {problem}") for path, problem in _flatten(inner, keys, also))
     elif isinstance(error, BaseValidationError):
         for inner in error.exceptions:
-            note = _note(inner)
+            note = note_of(inner)
             yield from (
                 _flatten(inner, (*keys, note.name), frozenset()) if note is not None else _flatten(inner, keys, also)
             )
@@ -84,21 +86,17 @@ def _flatten(error: Exception, keys: tuple[str, ...], also: frozenset[str]) -> I
         known = {field.name for field in dataclasses.fields(error.cl)} | also
         yield from (((*keys, key), unknown_key(key, known)) for key in sorted(error.extra_fields))
     elif isinstance(error, KeyError):
-        yield keys, f"missing; expected {_expected(note.type) if (note := _note(error)) is not None else 'it'}"
+        yield keys, f"missing; expected {_expected(note.type) if (note := note_of(error)) is not None else 'it'}"
+    elif isinstance(error, Problems):
+        yield from ((keys, each) for each in error.each)
     elif isinstance(error, ValueError):  # ours, or a `__post_init__`'s, which quotes no value either
         yield keys, str(error)
     else:  # a bug in a hook or settings class: its text could quote the value
         yield keys, f"cannot be used ({type(error).__name__})"
 
 
-def _note(error: Exception) -> AttributeValidationNote | None:
-    """Find what cattrs (or `_list`) noted: which key or item the error is about."""
-    notes = getattr(error, "__notes__", ())
-    return next((note for note in notes if isinstance(note, AttributeValidationNote)), None)
-
-
 def _item(error: Exception) -> str:
-    note = _note(error)
+    note = note_of(error)
     return "?" if note is None else note.name
 
 
@@ -158,7 +156,11 @@ def _table(cls: type, converter: Converter) -> Hook:
             raise Problem(NAME_ITS_PLACE)
         if not isinstance(value, Mapping):
             raise wrong_type(expected, value)
-        return fill(value, type_)
+        try:
+            return fill(value, type_)
+        except BaseValidationError as error:
+            hidden = further.problems(error, value, cls, lambda rest: fill(rest, type_))
+            raise error.derive([*error.exceptions, *hidden]) from None
 
     return hook
 

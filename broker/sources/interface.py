@@ -161,6 +161,14 @@ class SecretPlace:
     credential: str | None
 
 
+class Problems(ValueError):
+    """Several things that are wrong with one table, for a `__post_init__` that finds more than one at a time."""
+
+    def __init__(self, *each: str) -> None:
+        super().__init__("; ".join(each))
+        self.each = each
+
+
 class Pooling:
     """Base of a source's settings whose credentials give the tokens of other credentials of the config, `members`.
 
@@ -217,7 +225,7 @@ class SourceType:
 
     Both settings classes are frozen dataclasses that compare by value: the config reader derives types, defaults,
     required keys and near misses from their fields, and turns a `ValueError` of `__post_init__`, which quotes no
-    value, into an error at that table.
+    value, into an error at that table. It names the keys that it is about: without them the next one is looked for.
 
     `cacheable`: its tokens may be kept in the encrypted store; not where the secret lies on this machine anyway.
     `max_age_s`: the default of `max_age`: how long a token without an expiry is kept before the source is asked again.

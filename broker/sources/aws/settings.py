@@ -65,14 +65,13 @@ class Role:
     source_identity: str | None = None
 
     def __post_init__(self) -> None:
-        if not ROLE_ARN.fullmatch(self.role_arn):
-            raise ValueError("role_arn must be such as arn:aws:iam::123456789012:role/claude")
         _check(self.external_id, _EXTERNAL_ID, "external_id must be 2 to 1224 letters, digits and _+=,.@:/-")
         _check(self.role_session_name, _WORD, "role_session_name must be 2 to 64 letters, digits and _+=,.@-")
         _check(self.source_identity, _WORD, "source_identity must be 2 to 64 letters, digits and _+=,.@-")
         _check_duration(self.duration, _LONGEST_ROLE_S)
         _check_policy(self.policy)
         _check_tags(self.tags, self.transitive_tags)
+        _check(self.role_arn, ROLE_ARN, "role_arn must be such as arn:aws:iam::123456789012:role/claude")
 
     @property
     def partition(self) -> str:

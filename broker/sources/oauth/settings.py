@@ -82,9 +82,9 @@ class OAuthSourceSettings:
         if not (self.client_id and self.client_id.isprintable()):
             raise ValueError("client_id must be the text that the provider knows us by")
         _check_scope("login_scope", self.login_scope)
-        self._check_endpoints()
         self._check_client_auth()
         self._check_page()
+        self._check_endpoints()
 
     def _check_endpoints(self) -> None:
         needed = {"device": ("device_url",), "authorization-code": ("authorize_url",)}.get(self.flow, ())

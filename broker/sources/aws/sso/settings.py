@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from broker.sources.interface import Problems
 from broker.sources.web.server import checked_url
 
+_EXAMPLE: Final = "https://my-company.awsapps.com/start"
 _ACCOUNT: Final = re.compile(r"[0-9]{12}", re.ASCII)
 _REGION: Final = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", re.ASCII)
 _ROLE: Final = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
@@ -34,20 +37,26 @@ class SsoSettings:
     shared_cache: bool = True
 
     def __post_init__(self) -> None:
-        # Sent and written down by its text, as the AWS CLI has it: people copy it from the browser, `#/` and all.
-        checked_url(
-            "start_url", self.start_url.partition("#")[0], "https://my-company.awsapps.com/start", allow_http=False
-        )
-        if not _REGION.fullmatch(self.region):
-            raise ValueError("region must be such as us-east-1: where the Identity Center is")
-        if not _ACCOUNT.fullmatch(self.account_id):
-            raise ValueError("account_id must be the 12 digits of an account")
-        if not _ROLE.fullmatch(self.role_name):
-            raise ValueError("role_name must be the name of a permission set, such as PowerUserAccess")
+        if broken := list(self._broken()):
+            raise Problems(*broken)
         if self.session is not None and not _SESSION.fullmatch(self.session):
             raise ValueError("session must be the name of an [sso-session NAME] of ~/.aws/config")
         if self.session is not None and not self.shared_cache:
             raise ValueError("session belongs to a sign-in that is shared with the AWS CLI; remove it, or shared_cache")
+
+    def _broken(self) -> Iterator[str]:
+        """Find what is wrong with what everybody must give, all of it at once."""
+        try:
+            # Sent and written down by its text, as the AWS CLI has it: people copy it from the browser, `#/` and all.
+            checked_url("start_url", self.start_url.partition("#")[0], _EXAMPLE, allow_http=False)
+        except ValueError as error:
+            yield str(error)
+        rules = (
+            (_REGION, self.region, "region must be such as us-east-1: where the Identity Center is"),
+            (_ACCOUNT, self.account_id, "account_id must be the 12 digits of an account"),
+            (_ROLE, self.role_name, "role_name must be the name of a permission set, such as PowerUserAccess"),
+        )
+        yield from (expected for pattern, text, expected in rules if not pattern.fullmatch(text))
 
     @property
     def place(self) -> tuple[str, str]:
