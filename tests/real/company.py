@@ -16,7 +16,8 @@ from typing import Any, Final
 from broker.secret import Secret
 from broker.sources.interface import Context
 from tests.fakes.context import FakeContext, FakeSecrets
-from tests.real.openbao import ROOT_TOKEN, OpenBao, free_port, openbao
+from tests.real.openbao import ROOT_TOKEN, OpenBao, openbao
+from tests.real.ports import free_port
 from tests.real.process import pause
 
 ROLE_ID: Final = "fake-role-id"

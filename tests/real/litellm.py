@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.fakes.litellm import MASTER_KEY, FakeLiteLLM, fake_litellm
-from tests.real.openbao import free_port
+from tests.real.ports import free_port
 from tests.real.process import terminate, wait_until
 from tests.setup_tools import program
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import botocore.session
 
+from tests.real.ports import free_port
 from tests.real.process import terminate, wait_until
 
 KEY_ID: Final = "AKIAFAKEFAKEFAKEFAKE"
@@ -54,9 +55,7 @@ class Moto:
 @contextmanager
 def moto_server() -> Iterator[Moto]:
     """Run one until the block ends."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [str(PROGRAM), "-H", "127.0.0.1", "-p", str(port)],
         env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.real.installed import BIN
+from tests.real.ports import free_port
 from tests.real.process import DEADLINE_S, terminate, wait_until
 
 BAO: Final = BIN / "bao"
@@ -77,11 +77,3 @@ def openbao(home: Path, *, port: int | None = None, config: Path | None = None) 
         yield server
     finally:
         server.stop()
-
-
-def free_port() -> int:
-    """Find a port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

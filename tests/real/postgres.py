@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.real.openbao import free_port
+from tests.real.ports import free_port
 from tests.real.process import terminate, wait_until
 
 ADMIN: Final = "fakeadmin"

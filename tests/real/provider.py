@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests import setup_npm
-from tests.real.openbao import free_port
+from tests.real.ports import free_port
 from tests.real.process import DEADLINE_S, terminate, wait_until
 
 SCRIPT: Final = Path(__file__).with_name("oauth_provider.mjs")

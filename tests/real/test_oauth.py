@@ -26,6 +26,7 @@ from tests.real.company import Company, company
 from tests.real.conftest import Need
 from tests.real.installed import BIN, BROKER, Place, running
 from tests.real.openbao import BAO
+from tests.real.ports import free_port
 from tests.real.process import DEADLINE_S, wait_until
 from tests.real.provider import API, CLIENTS, SECRET, Provider, available, machine, provider
 
@@ -260,7 +261,7 @@ def test_openbao_s_identity_provider_signs_in_too(need: Need, place: Place, tmp_
     """It gives no refresh tokens: its token serves as long as it lives, and the id_token may be the credential."""
     need(BAO.exists(), f"{BAO} is missing")
     with company(tmp_path) as bao:
-        callback = "http://localhost:8250/callback"
+        callback = f"http://localhost:{free_port()}/callback"
         client_id = _openbao_client(bao, callback)
         issuer = f"{bao.address}/v1/identity/oidc/provider/default"
         env = configured(place, issuer, "authorization-code", client_id=client_id, redirect_uri=callback)

@@ -24,7 +24,8 @@ from broker.sources.vault.source import VaultSource
 from tests.contracts.source_contract import VALUE, failure, token_of
 from tests.real.company import READ, ROLE_ID, SECRET_ID, Company, company, pocket
 from tests.real.conftest import Need
-from tests.real.openbao import BAO, ROOT_TOKEN, free_port
+from tests.real.openbao import BAO, ROOT_TOKEN
+from tests.real.ports import free_port
 
 pytestmark = pytest.mark.real
 
