@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import random
@@ -104,7 +105,7 @@ def _storm(place: Place, stop: threading.Event) -> None:
             place.call("POST", "/v1/refresh", {"credential": "broken"})
             place.call("POST", "/v1/lock", {})
             place.call("POST", "/v1/unlock", {})
-        except OSError:
+        except (OSError, http.client.HTTPException):  # killed before, or in the middle of, an answer
             return
 
 

@@ -98,7 +98,7 @@ source = "robot"
 [credentials.vertex]
 source = "robot"
 audience = ["{vertex.url}"]
-min_validity = "1s"
+min_validity = "3s"
 refresh_interval_min = "1s"
 """)
         stack.enter_context(running(place))

@@ -173,8 +173,9 @@ def test_a_daemon_that_hangs_is_replaced(manager: UserManager) -> None:
     """It tells systemd that it is alive; when it stops doing so, the ask that waits is answered by the next one."""
     manager.drop_in("watchdog.conf", "[Service]\nWatchdogSec=2s\n")
     manager.systemctl("start", "broker.service")
-    started, hung = manager.show("WatchdogTimestampMonotonic"), manager.main_pid()
+    started = manager.show("WatchdogTimestampMonotonic")
     wait_until(lambda: manager.show("WatchdogTimestampMonotonic") != started, "the daemon says that it is alive")
+    hung = manager.main_pid()
     assert manager.run("kill", "-STOP", hung).returncode == 0
     assert manager.run(str(HELPER), "work").stdout == "fake-token-1\n"
     assert manager.main_pid() not in {hung, "0"}

@@ -234,11 +234,11 @@ async def test_a_restarted_server_that_forgot_everything_costs_one_login(own: Co
 
 async def test_a_paused_server_is_given_up_on_within_the_timeout(own: Company) -> None:
     """And asked again afterwards without a new login."""
-    made = source(own, timeout=Duration(0.3))
+    made = source(own, timeout=Duration(2))
     fetcher = bind(made)
     await fetcher.fetch()
     own.pause()
-    assert "no answer within 0.3 s" in str(await failure(fetcher))
+    assert "no answer within 2 s" in str(await failure(fetcher))
     own.resume()
     assert token_of(await fetcher.fetch()) == VALUE
     assert own.logins() == 1
@@ -257,18 +257,18 @@ async def test_our_token_is_given_back(own: Company) -> None:
 
 async def test_our_token_is_kept_alive_and_replaced(own: Company) -> None:
     """Renewed for as long as the server allows, and another one got after that."""
-    own.post("auth/approle/role/claude", token_policies=["claude"], token_ttl="1s", token_max_ttl="3s")
+    own.post("auth/approle/role/claude", token_policies=["claude"], token_ttl="3s", token_max_ttl="6s")
     made = source(own)
     fetcher = bind(made)
     assert isinstance(fetcher, VaultFetcher)
     await fetcher.fetch()
     first = made.session._login
     assert first is not None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while not first.over and first.renewable:
             assert made.session.current(first)
             await asyncio.sleep(0.1)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while made.session.current(first):
             await asyncio.sleep(0.05)
     assert token_of(await fetcher.fetch()) == VALUE
