@@ -19,6 +19,7 @@ from broker.sources.references import Reference
 from broker.sources.vault import session, source
 from broker.sources.vault.auth import AppRole, Jwt, Token
 from broker.sources.vault.connection import Connection
+from broker.sources.vault.login import Login
 from broker.sources.vault.settings import VaultSettings, VaultSourceSettings
 from broker.sources.vault.source import VaultSource
 from tests.contracts.source_contract import VALUE, eventually, failure, token_of
@@ -35,41 +36,67 @@ READ = "secret/data/claude"
 # --- our own token ----------------------------------------------------------------------------------------------
 
 
-async def test_the_token_is_renewed_at_two_thirds_of_its_life(place: Place) -> None:
+class _Clock:
+    """Stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.at = 1000.0
+
+    def now(self) -> float:
+        """Tell the time."""
+        return self.at
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> _Clock:
+    """Have the source go by a clock that a busy machine does not move; it looks there all the time."""
+    made = _Clock()
+    monkeypatch.setattr(session, "now", made.now)
+    monkeypatch.setattr(source, "now", made.now)
+    monkeypatch.setattr(session, "_LOOK_UP_S", 0.001)
+    return made
+
+
+async def _signed_in(place: Place) -> Login:
+    await place.fetcher("secret/claude").fetch()
+    login = place.source.session._login
+    assert login is not None
+    return login
+
+
+async def test_the_token_is_renewed_at_two_thirds_of_its_life(place: Place, clock: _Clock) -> None:
     """So that one login lasts, whether anybody asks or not."""
-    place.vault.token_s = 0.3
-    fetcher = place.fetcher("secret/claude")
-    began = time.monotonic()
-    await fetcher.fetch()
-    await eventually(lambda: place.vault.calls[RENEW] == 2)
-    assert time.monotonic() - began > 2 * 0.3 * (2 / 3 - 0.1)
-    await fetcher.fetch()
+    place.vault.token_s = 300.0
+    login = await _signed_in(place)
+    for renewals in (1, 2):
+        ends_at = login.ends_at
+        assert 2 / 3 - 1 / 10 <= (login.renew_at - clock.at) / 300 <= 2 / 3
+        clock.at = login.renew_at
+        await eventually(lambda before=ends_at: login.ends_at > before)  # type: ignore[misc]  # a default binds it
+        assert place.vault.calls[RENEW] == renewals
+    await place.fetcher("secret/claude").fetch()
     assert place.vault.calls[LOGIN] == 1
 
 
-async def test_a_token_near_its_longest_life_is_replaced_before_its_end(place: Place) -> None:
+async def test_a_token_near_its_longest_life_is_replaced_before_its_end(place: Place, clock: _Clock) -> None:
     """When renewing gives little, the next fetch signs in."""
-    place.vault.token_s, place.vault.renewed_s = 0.3, 0.1
-    fetcher = place.fetcher("secret/claude")
-    await fetcher.fetch()
-    login = place.source.session._login
-    assert login is not None
-    await eventually(lambda: not login.usable(session.now()))
-    assert place.vault.calls[RENEW] == 1
-    assert token_of(await fetcher.fetch()) == VALUE
-    assert place.vault.calls[LOGIN] == 2
+    place.vault.token_s, place.vault.renewed_s = 300.0, 100.0
+    login = await _signed_in(place)
+    clock.at = login.renew_at
+    await eventually(lambda: not login.usable(clock.at))
+    assert login.ends_at > clock.at
+    assert token_of(await place.fetcher("secret/claude").fetch()) == VALUE
+    assert (place.vault.calls[LOGIN], place.vault.calls[RENEW]) == (2, 1)
 
 
-async def test_a_token_that_cannot_be_renewed_is_replaced_before_its_end(place: Place) -> None:
+async def test_a_token_that_cannot_be_renewed_is_replaced_before_its_end(place: Place, clock: _Clock) -> None:
     """Batch tokens are such."""
-    place.vault.token_s, place.vault.token_renewable = 0.15, False
-    fetcher = place.fetcher("secret/claude")
-    await fetcher.fetch()
-    login = place.source.session._login
-    assert login is not None
-    await eventually(lambda: not login.usable(session.now()))
-    assert not login.usable(login.ends_at - 0.01)
-    await fetcher.fetch()
+    place.vault.token_s, place.vault.token_renewable = 150.0, False
+    login = await _signed_in(place)
+    clock.at = login.ends_at - 51
+    assert login.usable(clock.at)
+    clock.at = login.ends_at - 50
+    await place.fetcher("secret/claude").fetch()
     assert (place.vault.calls[LOGIN], place.vault.calls[RENEW]) == (2, 0)
 
 
@@ -99,15 +126,14 @@ async def test_a_failing_renewal_is_no_hot_loop(place: Place, monkeypatch: pytes
     assert place.vault.calls[LOGIN] == 1
 
 
-async def test_a_token_that_dies_while_nobody_asks_is_replaced_when_somebody_does(place: Place) -> None:
+async def test_a_token_that_dies_while_nobody_asks_is_replaced_when_somebody_does(place: Place, clock: _Clock) -> None:
     """A renewal that is refused ends the login, quietly."""
-    place.vault.token_s = 0.1
-    fetcher = place.fetcher("secret/claude")
-    await fetcher.fetch()
+    login = await _signed_in(place)
     place.vault.forget_tokens()
-    await eventually(lambda: place.vault.calls[RENEW] == 1)
-    assert token_of(await fetcher.fetch()) == VALUE
-    assert place.vault.calls[LOGIN] == 2
+    clock.at = login.renew_at
+    await eventually(lambda: login.over)
+    assert token_of(await place.fetcher("secret/claude").fetch()) == VALUE
+    assert (place.vault.calls[LOGIN], place.vault.calls[RENEW]) == (2, 1)
 
 
 async def test_a_refused_token_costs_one_login_for_all(place: Place) -> None:
