@@ -106,6 +106,20 @@ async def test_what_did_not_leave_is_told_apart_from_what_may_have_arrived(serve
     assert not isinstance(caught.value, NotSent)
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["refuses", "gone"])
+async def test_a_proxy_that_is_in_the_way_is_named(
+    server: Echo, monkeypatch: pytest.MonkeyPatch, *, there: bool
+) -> None:
+    """And neither its password nor the server behind it, which was never reached."""
+    place = server.url.removeprefix("http://") if there else "127.0.0.1:1"
+    monkeypatch.setenv("https_proxy", f"http://me:fake-token-9@{place}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(NotSent, match=r"the proxy of the environment \(HTTPS_PROXY\) cannot be reached") as caught:
+        await post(Server("https://llm.example"))
+    assert "fake-token-9" not in str(caught.value)
+
+
 async def test_an_answer_of_any_size_is_not_read_to_its_end(server: Echo) -> None:
     """A server gone wrong does not fill the daemon's memory."""
     server.scripted = [Answer(200, "x" * (5 * 1024 * 1024))]

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Iterator
 
 import requests
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError
 
 from broker.sources.web.causes import causes, words
 from broker.sources.web.server import Server
@@ -22,6 +22,12 @@ def unreached(error: Exception, server: Server) -> str:
         return f"no answer within {server.timeout:g} s (the source's timeout); {_whether_there(server)}"
     if isinstance(error, AnswerTooLarge):
         return f"{error}; check `{server.key}` of the source (is that the right server?)"
+    if isinstance(error, requests.exceptions.ProxyError):
+        # What lies below is about the proxy: "nothing listens there" would be taken for the server.
+        return (
+            "the proxy of the environment (HTTPS_PROXY) cannot be reached, or does not let us through; check that"
+            " variable, and NO_PROXY, where the daemon was started"
+        )
     known = (_known(cause, server) for cause in _below(error))
     return next(
         (said for said in known if said),
@@ -31,7 +37,7 @@ def unreached(error: Exception, server: Server) -> str:
 
 def may_be_sent(error: Exception) -> bool:
     """Whether the request may have left this machine before it failed; where that cannot be told, it may."""
-    before = (NewConnectionError, ConnectTimeoutError, ssl.SSLCertVerificationError)
+    before = (NewConnectionError, ConnectTimeoutError, ProxyError, ssl.SSLCertVerificationError)
     return not any(isinstance(cause, before) for cause in _below(error))
 
 
