@@ -17,12 +17,14 @@ from broker.clock import SystemClock
 from broker.config import Config
 from broker.endpoints import audit as audit_calls
 from broker.endpoints import server
+from broker.endpoints.arrivals import Arrivals
 from broker.endpoints.aws import AwsFace
 from broker.endpoints.connections import Connections
 from broker.endpoints.consumers import ConsumerCalls
 from broker.endpoints.control import create_app
 from broker.endpoints.faces import Faces
 from broker.endpoints.gcp import MetadataServer
+from broker.endpoints.helper_asks import HelperAsks
 from broker.endpoints.middleware import CONNECTIONS
 from broker.errors import ConfigError
 from broker.integrations import installed_helper
@@ -93,7 +95,7 @@ class Daemon:
         runner = server.runner(app)
         await runner.setup()
         assert runner.server is not None  # noqa: S101  # for the type checker; `setup` made it
-        connections = Connections(runner.server, self._listener)
+        connections = Connections(Arrivals(runner.server, HelperAsks(app)), self._listener)
         app[CONNECTIONS].append(connections)
         await self._faces.follow(self._settings.endpoints)
         watcher = Watcher(self._broker.keepers, loop)

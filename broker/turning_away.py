@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Final
 
 from broker.errors import BrokerError, ConfigError, Unreachable
+from broker.last_answer import last_answer
 
 _WITHIN_S: Final = 2.0
 _EACH_WITHIN_S: Final = 0.2
@@ -42,13 +43,9 @@ def _read_head(connection: socket.socket) -> None:
 
 
 def _answer(message: str) -> bytes:
-    body = f"{' '.join(message.split())}\n".encode()
-    head = (
-        "HTTP/1.1 503 Service Unavailable\r\n"
-        f"X-Broker-Error: {Unreachable.code}\r\n"
-        "Content-Type: text/plain; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\n"
-        "Cache-Control: no-store\r\n"
-        "Connection: close\r\n\r\n"
-    )
-    return head.encode() + body
+    headers = {
+        "X-Broker-Error": Unreachable.code,
+        "Content-Type": "text/plain; charset=utf-8",
+        "Cache-Control": "no-store",
+    }
+    return last_answer(503, headers, f"{' '.join(message.split())}\n".encode())

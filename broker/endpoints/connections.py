@@ -7,9 +7,8 @@ import errno
 import logging
 import resource
 import socket
-from typing import Final, cast
-
-from aiohttp import web
+from collections.abc import Sequence
+from typing import Final, Protocol, cast
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +23,27 @@ _WARN_AGAIN_S: Final = 60.0
 _POLL_S: Final = 0.01
 
 
+class Connection(Protocol):
+    """One of them."""
+
+    def force_close(self) -> None:
+        """Let go of it."""
+
+
+class Serving(Protocol):
+    """Makes connections and keeps them: aiohttp's `web.Server`, or what stands in its place."""
+
+    @property
+    def connections(self) -> Sequence[Connection]:
+        """All that are open, oldest first."""
+
+    def __call__(self) -> asyncio.BaseProtocol:
+        """Make one."""
+
+    async def shutdown(self, timeout: float) -> None:  # noqa: ASYNC109  # the server's own
+        """Close them all."""
+
+
 class Connections:
     """The open connections of one listening socket.
 
@@ -31,7 +51,7 @@ class Connections:
     the listening socket has to stay open for the next daemon where a service manager holds it.
     """
 
-    def __init__(self, server: web.Server, listener: socket.socket, most: int = 4096) -> None:
+    def __init__(self, server: Serving, listener: socket.socket, most: int = 4096) -> None:
         """Accept nothing yet. `most`: so many connections are open at a time, and not many more."""
         self.draining = False
         self._server = server
@@ -39,8 +59,8 @@ class Connections:
         self._loop = asyncio.get_running_loop()
         self._arriving: set[asyncio.Task[None]] = set()
         self._warned_at: float | None = None
-        self._busy: set[asyncio.BaseProtocol] = set()
-        self._served: set[asyncio.BaseProtocol] = set()
+        self._busy: set[object] = set()
+        self._served: set[object] = set()
         self._room = 0
         """Connections that may come before it is time to count again."""
         self._limit = max(16, min(most, resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4))
@@ -50,11 +70,11 @@ class Connections:
         self._listener.settimeout(0)  # non-blocking
         self._loop.add_reader(self._listener, self._accept)
 
-    def began(self, connection: asyncio.BaseProtocol) -> None:
+    def began(self, connection: object) -> None:
         """Note that a request is being answered on this connection: it is not idle."""
         self._busy.add(connection)
 
-    def ended(self, connection: asyncio.BaseProtocol, *, stays_open: bool) -> None:
+    def ended(self, connection: object, *, stays_open: bool) -> None:
         """Note that the answer is ready; the connection may be dropped unless another request comes."""
         self._busy.discard(connection)
         if stays_open:
@@ -111,7 +131,7 @@ class Connections:
         if not self.draining:
             self._loop.add_reader(self._listener, self._accept)
 
-    def _admit(self) -> web.RequestHandler:
+    def _admit(self) -> asyncio.BaseProtocol:
         """Make the protocol of a new connection."""
         self._room -= 1
         if self._room <= 0:
@@ -126,7 +146,7 @@ class Connections:
         self._served.intersection_update(live)
         self._room = min(self._limit - len(live), _ACCEPT_AT_ONCE)
 
-    def _drop_idle(self, live: list[web.RequestHandler]) -> None:
+    def _drop_idle(self, live: Sequence[Connection]) -> None:
         oldest = next((connection for connection in live if connection not in self._busy), None)
         if oldest is not None:
             self._warn(len(live))

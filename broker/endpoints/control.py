@@ -10,26 +10,23 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from broker.endpoints import surroundings
-from broker.endpoints.aws import process_document, session
+from broker.endpoints import surroundings, tokens
 from broker.endpoints.login import LoginCalls
-from broker.endpoints.middleware import BODY_MAX, CONNECTIONS, PEER, PLATFORM, STRANGER, guard, json_body
+from broker.endpoints.middleware import BODY_MAX, CONNECTIONS, PEER, PLATFORM, STRANGER, guard, json_body, response
 from broker.endpoints.safe import SafeCalls
+from broker.endpoints.tokens import DEADLINE_MAX_S, DEFAULT_DEADLINE_S
 from broker.errors import BadRequest
-from broker.model import DEFAULT_TTL_S, TOKEN, Kind
+from broker.model import DEFAULT_TTL_S, Kind
 from broker.platform.interface import Platform
 from broker.service import report
 from broker.service.admission import Caller
-from broker.service.broker import Broker, Served
+from broker.service.broker import Broker
 
 BROKER: Final = web.AppKey("broker", Broker)
 DAEMON: Final = web.AppKey[Callable[[], dict[str, Any]]]("daemon")
 """Describes the daemon itself, for `status`."""
 
-DEFAULT_DEADLINE_S: Final = 10.0
-DEADLINE_MAX_S: Final = 600.0
 _DIGITS_MAX: Final = 18
-_TEXT: Final = "text/plain; charset=utf-8"
 
 
 def create_app(broker: Broker, platform: Platform, describe: Callable[[], dict[str, Any]]) -> web.Application:
@@ -56,26 +53,15 @@ def create_app(broker: Broker, platform: Platform, describe: Callable[[], dict[s
 
 async def token(request: web.Request) -> web.Response:
     """`GET /v1/token`: the token alone."""
-    served = await _serve(request, request.query.get("credential"))
-    held = served.held.issued
-    if TOKEN not in held.parts:
-        raise BadRequest(
-            f"{served.credential} is an {held.kind}, not a single token; see: broker export {served.credential}"
-        )
-    headers = {
-        "X-Broker-Credential": served.credential,
-        "X-Broker-Fingerprint": served.fingerprint,
-        "Cache-Control": "no-store",
-        "Content-Type": _TEXT,
-    }
-    if served.expires_in_s is not None:
-        headers["X-Broker-Expires-In"] = str(served.expires_in_s)
-    return web.Response(body=held.parts[TOKEN].reveal().encode(), headers=headers)
+    name, ttl_s = request.query.get("credential") or None, _milliseconds(request, "ttl_ms", DEFAULT_TTL_S)
+    return response(await tokens.token(request.app[BROKER], name, ttl_s, _deadline_s(request), _caller(request)))
 
 
 async def credential(request: web.Request) -> web.Response:
     """`GET /v1/credentials/NAME`: every part of the credential, as JSON."""
-    served = await _serve(request, request.match_info["name"])
+    ttl_s = _milliseconds(request, "ttl_ms", DEFAULT_TTL_S)
+    name = request.match_info["name"]
+    served = await request.app[BROKER].token(name or None, ttl_s, _deadline_s(request), _caller(request))
     held = served.held
     body = {
         "credential": served.credential,
@@ -90,10 +76,8 @@ async def credential(request: web.Request) -> web.Response:
 
 async def aws(request: web.Request) -> web.Response:
     """`GET /v1/aws`: what a `credential_process` is to print, word for word."""
-    broker, name = request.app[BROKER], request.query.get("credential") or None
-    caller = Caller(request[PEER], surroundings.told(request.headers), wants=Kind.AWS_SESSION)
-    text = process_document(await session(broker, name, _deadline_s(request), caller), broker)
-    return web.Response(text=text, content_type="application/json", headers={"Cache-Control": "no-store"})
+    name, caller = request.query.get("credential") or None, _caller(request, Kind.AWS_SESSION)
+    return response(await tokens.aws_keys(request.app[BROKER], name, _deadline_s(request), caller))
 
 
 async def status(request: web.Request) -> web.Response:
@@ -156,10 +140,8 @@ async def healthz(_request: web.Request) -> web.Response:
     return web.Response(text="ok\n")
 
 
-async def _serve(request: web.Request, name: str | None) -> Served:
-    ttl_s = _milliseconds(request, "ttl_ms", DEFAULT_TTL_S)
-    caller = Caller(request[PEER], surroundings.told(request.headers))
-    return await request.app[BROKER].token(name or None, ttl_s, _deadline_s(request), caller)
+def _caller(request: web.Request, wants: Kind | None = None) -> Caller:
+    return Caller(request[PEER], surroundings.told(request.headers), wants)
 
 
 def _deadline_s(request: web.Request) -> float:

@@ -23,8 +23,9 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
+from broker.endpoints.answers import one_line
 from broker.endpoints.connections import Connections
-from broker.endpoints.middleware import one_line
+from broker.endpoints.middleware import BUG
 from broker.errors import BadRequest, BrokerError, Refused
 from broker.model import Kind
 from broker.platform.interface import Peer
@@ -37,7 +38,6 @@ BODY_MAX: Final = 1024
 """Nobody sends a body: what asks for credentials is a GET."""
 
 _FORWARDED: Final = ("X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "Via")
-_BUG: Final = "internal error; please report it, with the daemon's log"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -114,7 +114,7 @@ class Guarded:
             raise  # the client left; there is nobody to tell
         except Exception:  # noqa: BLE001  # the last line of defence: a bug is told by its code alone, details may be secret
             log.error("a bug while answering %s at [endpoints.%s]", request.method, self._face.name)  # noqa: TRY400  # as above
-            return self._error(BrokerError.http_status, BrokerError(_BUG))
+            return self._error(BrokerError.http_status, BrokerError(BUG))
 
     def _check(self, request: web.Request) -> None:
         """Refuse browsers and proxies: both ask for somebody who is not on this machine."""
@@ -133,7 +133,7 @@ class Guarded:
     def _foreign(self, request: web.Request, error: web.HTTPException) -> web.Response:
         """Give aiohttp's own errors (no such path, wrong method) the face's form."""
         if error.status >= 500:  # noqa: PLR2004
-            return self._error(BrokerError.http_status, BrokerError(_BUG))
+            return self._error(BrokerError.http_status, BrokerError(BUG))
         return self._error(error.status, BadRequest(f"{request.method} {request.path[:80]}: {error.reason}"))
 
 

@@ -6,11 +6,13 @@ import asyncio
 import json
 import logging
 import os
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from aiohttp import web
 
+from broker.endpoints.answers import Answer, of_error
 from broker.endpoints.connections import Connections
 from broker.errors import BadRequest, BrokerError, Refused
 from broker.platform.interface import Peer, Platform
@@ -26,6 +28,7 @@ PEER: Final = web.RequestKey("peer", Peer)
 STRANGER: Final = web.AppKey[Callable[[Peer], None]]("stranger")
 """Notes who of another user's tried to get in."""
 
+BUG: Final = "internal error; please report it, with the daemon's log"
 BODY_MAX: Final = 64 * 1024
 BODY_MAX_S: Final = 5.0
 """A client that sends its body byte by byte is cut off after this long."""
@@ -65,7 +68,10 @@ async def json_body(request: web.Request, allowed: frozenset[str]) -> dict[str, 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
-        request[PEER] = _own_peer(request)
+        connection = request.get_extra_info("socket")
+        if connection is None:
+            raise ConnectionResetError  # noqa: TRY301  # as below
+        request[PEER] = own_peer(request.app, connection)
         return await handler(request)
     except BrokerError as error:
         return _error(request, error)
@@ -75,20 +81,18 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise  # the client left; there is nobody to tell
     except Exception:  # noqa: BLE001  # the last line of defence: a bug is told by its code alone, details may be secret
         log.error("a bug while answering %s %s", request.method, request.path)  # noqa: TRY400  # as above
-        return _error(request, BrokerError("internal error; please report it, with the daemon's log"))
+        return _error(request, BrokerError(BUG))
 
 
-def _own_peer(request: web.Request) -> Peer:
-    connection = request.get_extra_info("socket")
-    if connection is None:
-        raise ConnectionResetError
+def own_peer(app: web.Application, connection: socket.socket) -> Peer:
+    """Name who connected. Raises `Refused` for another user, `ConnectionResetError` where the connection is gone."""
     try:
-        peer = request.app[PLATFORM].peer(connection)
+        peer = app[PLATFORM].peer(connection)
     except OSError as error:
         raise ConnectionResetError from error
     if peer.uid != os.geteuid():
         # Another user, root too, that got past the folder's and the socket's modes.
-        request.app[STRANGER](peer)
+        app[STRANGER](peer)
         raise Refused(f"this daemon serves uid {os.geteuid()} only; start one of your own")
     return peer
 
@@ -96,21 +100,14 @@ def _own_peer(request: web.Request) -> Peer:
 def _foreign_error(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
     """Give aiohttp's own errors (no such path, wrong method, body too large) our form, and their status."""
     if error.status >= 500:  # noqa: PLR2004
-        return _error(request, BrokerError("internal error; please report it, with the daemon's log"))
+        return _error(request, BrokerError(BUG))
     return _error(request, BadRequest(f"{request.method} {request.path[:80]}: {error.reason}"), error.status)
 
 
-def one_line(text: str) -> str:
-    """Make it one line for a terminal: a name that somebody asks for could tell that what to do."""
-    line = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-
-
 def _error(request: web.Request, error: BrokerError, status: int | None = None) -> web.Response:
-    message = one_line(str(error))
-    headers = {"X-Broker-Error": error.code, "Cache-Control": "no-store"}
-    status = status or error.http_status
-    if "application/json" in request.headers.get("Accept", ""):
-        body = {"error": {"code": error.code, "message": message}}
-        return web.json_response(body, status=status, headers=headers)
-    return web.Response(text=message + "\n", status=status, headers=headers)
+    return response(of_error(error, status=status, as_json="application/json" in request.headers.get("Accept", "")))
+
+
+def response(answer: Answer) -> web.Response:
+    """Have aiohttp write an answer."""
+    return web.Response(status=answer.status, headers=answer.headers, body=answer.body)

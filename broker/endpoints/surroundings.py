@@ -19,7 +19,11 @@ _ENCODED: Final = re.compile(r"(?:[A-Za-z0-9._~/=&-]|%[0-9A-Fa-f]{2})*", re.ASCI
 
 def told(headers: Mapping[str, str]) -> Told | None:
     """Read what a helper tells; None for a caller that is none. Raises `BadRequest`."""
-    folder, variables = headers.get(_FOLDER), headers.get(_VARIABLES)
+    return read(headers.get(_FOLDER), headers.get(_VARIABLES))
+
+
+def read(folder: str | None, variables: str | None) -> Told | None:
+    """Read both headers' values; None where it is neither. Raises `BadRequest`."""
     return None if folder is None and variables is None else _told(folder, variables or "")
 
 

@@ -19,8 +19,10 @@ from aiohttp import web
 from broker import listener, platform
 from broker.clock import SystemClock
 from broker.config import Config, CredentialConfig, DaemonConfig, SourceConfig
+from broker.endpoints.arrivals import Arrivals
 from broker.endpoints.connections import IDLE_MAX_S, Connections
 from broker.endpoints.control import create_app
+from broker.endpoints.helper_asks import HelperAsks
 from broker.endpoints.middleware import CONNECTIONS
 from broker.model import Issued, Timing
 from broker.platform import Peer
@@ -104,7 +106,8 @@ class Face:
         await self.runner.setup()
         assert self.runner.server is not None
         self.listener = listener.own_socket(self.path)
-        self.connections = Connections(self.runner.server, self.listener)
+        self.arrivals = Arrivals(self.runner.server, HelperAsks(app), self._idle_max_s)
+        self.connections = Connections(self.arrivals, self.listener)
         app[CONNECTIONS].append(self.connections)
         self.connections.start()
 

@@ -25,8 +25,7 @@ async def test_a_thousand_idle_connections_do_not_stop_the_next(face: Face) -> N
     idle = [await face.connect() for _ in range(1000)]
     try:
         assert (await face.get("/v1/token")).body == b"fake-token-1"
-        assert face.runner.server is not None
-        assert len(face.runner.server.connections) <= 201
+        assert len(face.arrivals.connections) <= 201
     finally:
         for _reader, writer in idle:
             writer.close()
@@ -74,7 +73,7 @@ async def test_running_out_of_descriptors_is_survived(face: Face, monkeypatch: p
             return accept()
 
     idle_reader, idle_writer = await face.connect()
-    while face.runner.server is None or not face.runner.server.connections:
+    while not face.arrivals.connections:
         await asyncio.sleep(0)
     monkeypatch.setattr(face.connections, "_listener", Starved())
     assert (await face.get("/healthz")).body == b"ok\n"
@@ -100,7 +99,7 @@ async def test_draining_answers_what_was_asked_and_leaves_the_queue(face: Face, 
     assert (await reader.read()).endswith(b"fake-token-1")
     await asyncio.wait_for(end, 5)
     # The next daemon takes over the socket, and with it who waits there.
-    successor = connections.Connections(face.runner.server, face.listener)  # type: ignore[arg-type]  # it runs
+    successor = connections.Connections(face.arrivals, face.listener)
     successor.start()
     face.connections = successor
     assert (await asyncio.wait_for(late_reader.read(), 5)).endswith(b"fake-token-1")

@@ -216,7 +216,7 @@ async def test_listener_that_leaves_is_forgotten(face: Face) -> None:
     await asyncio.wait_for(reader.readuntil(b": listening\n\n"), 5)
     writer.close()
     async with asyncio.timeout(5):
-        while face.runner.server is not None and face.runner.server.connections:
+        while face.arrivals.connections:
             await asyncio.sleep(0.01)
 
 

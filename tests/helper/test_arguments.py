@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from broker.endpoints.helper_asks import understand
 from tests.helper.harness import TOKEN, Daemon, Place, ok, refusal, serving
 
 
@@ -33,6 +34,16 @@ def test_asks_once_with_the_headers_promised(place: Place) -> None:
         rb"Host: broker\r\nConnection: close\r\nX-Broker-Cwd: /[-A-Za-z0-9._~/%]*\r\nX-Broker-Env: \r\n\r\n"
     )
     assert re.fullmatch(shape, daemon.requests[0])
+
+
+@pytest.mark.parametrize("arguments", [(), ("work",), ("--aws", "cloud-1.eu_x~")])
+def test_what_it_writes_is_answered_by_the_quick_way(place: Place, arguments: tuple[str, ...]) -> None:
+    """The daemon knows a helper's ask by its exact form: were that to change in one place only, each ask would be slow."""
+    _, daemon = asked(place, *arguments, ANTHROPIC_BASE_URL="http://127.0.0.1:4000/a?b=c&d", CLAUDE_CODE_USE_VERTEX="")
+    ask = understand(daemon.requests[0])
+    assert ask is not None
+    assert ask["credential"] == (arguments[-1].encode() if arguments else None)
+    assert b"ANTHROPIC_BASE_URL=" in ask["variables"]
 
 
 def test_aws_prints_what_a_credential_process_does(place: Place) -> None:
