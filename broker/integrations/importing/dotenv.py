@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ from broker.integrations.importing.found import (
     Reading,
     at,
     aws_keys,
+    check_is_here,
     key,
     options,
     released_for,
@@ -132,6 +134,8 @@ def _litellm_master(variables: Variables) -> Iterator[Found]:
     url = _proxy(variables) or _no_proxy()
     if (problem := flaw(master)) is not None:
         raise NotCarried(f"it {problem}")
+    by_hand = f'type = "litellm", base_url = {json.dumps(url)}, master_key = {{ env = "VARIABLE" }}'
+    check_is_here("it", master, f"write a source by hand: {by_hand}, which the daemon has to see")
     released_for(url)  # for its error
     table: dict[str, Any] = {"type": "litellm", "base_url": url, "master_key": Kept(Secret(master), "master-key")}
     if url.startswith("http:"):

@@ -130,6 +130,13 @@ def test_nothing_in_it_is_run_or_replaced(tmp_path: Path, monkeypatch: pytest.Mo
     assert all("reference to a variable" in remark for remark in reading.remarks[:2])
 
 
+def test_a_master_key_that_only_names_a_variable_is_told_with_its_line() -> None:
+    """A source of its own reads it where it is."""
+    reading = dotenv("LITELLM_MASTER_KEY=os.environ/OTHER\nLITELLM_BASE_URL=https://l.example\n")
+    assert not reading.found
+    assert 'base_url = "https://l.example", master_key = { env = "OTHER" }' in reading.remarks[0]
+
+
 def test_what_signs_in_elsewhere_is_told_where() -> None:
     """And how many others there are, by their names alone."""
     others = "".join(f"VAR_{number}=fake\n" for number in range(10))

@@ -114,7 +114,6 @@ def test_every_key_is_told_with_the_command_that_puts_it_to_use() -> None:
     [
         ("{type: openai-custom, api_key: k}", "its type openai-custom is none that Claude Code has keys of"),
         ("{api_key: 'fake key'}", "its key has blanks"),
-        ("{api_key: '${FAKE_KEY}'}", "its key is a reference to a variable"),
         ("{api_key: fake-key, base_url: 'https://fake-user:pw@p.example'}", "its base URL cannot be an audience"),
         ("{type: claude-custom}", "it has neither an api_key nor anything of AWS's"),
         ("{aws_access_key: AKIAFAKEFAKEFAKE0001}", "of access key and secret key one is missing"),
@@ -129,6 +128,33 @@ def test_a_provider_that_cannot_be_carried_keeps_no_other_out(entry: str, why: s
     (remark,) = reading.remarks
     assert remark.startswith(f"bad: {why}")
     assert "fake" not in remark
+
+
+_STORE = "give its value to: broker secret set bad; then: broker setup claude-code --credential bad"
+_FILL_IN = "put its value into the file, and import it again"
+
+
+@pytest.mark.parametrize(
+    ("entry", "what", "mend"),
+    [
+        ("{api_key: '${FAKE_KEY}'}", "its key", _STORE),
+        ("{api_key: '${FAKE_KEY:-none}'}", "its key", _STORE),
+        ("{api_key: $FAKE_KEY}", "its key", _STORE),
+        (
+            "{api_key: os.environ/FAKE_KEY, base_url: 'https://p.example'}",
+            "its key",
+            f"{_STORE} --base-url https://p.example",
+        ),
+        (f"{{api_key: {KEY}, base_url: os.environ/FAKE_KEY}}", "its base URL", _FILL_IN),
+        ("{aws_access_key: '${FAKE_KEY}', aws_secret_key: k}", "its access key", _FILL_IN),
+        ("{aws_access_key: AKIAFAKEFAKEFAKE0001, aws_secret_key: '${FAKE_KEY}'}", "its secret_access_key", _FILL_IN),
+    ],
+)
+def test_what_only_names_a_variable_is_told_with_what_to_do(entry: str, what: str, mend: str) -> None:
+    """Which variable, and the command, or the line for the config; its name is never taken for the value."""
+    (remark,) = proxycast(f"providers:\n- {{name: good, api_key: {KEY}}}\nbad: {entry}\n").remarks
+    assert remark.startswith(f"bad: {what} is a reference to a variable, FAKE_KEY, and not here; {mend}")
+    assert ('secret_access_key = { env = "FAKE_KEY" }' in remark) == ("secret" in what)
 
 
 def test_a_name_that_may_be_a_key_is_not_shown() -> None:
