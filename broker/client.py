@@ -1,4 +1,4 @@
-"""The command line's client of the control socket (INTERFACES, "Control socket")."""
+"""The command line's client of the control socket (`endpoints/control.py`)."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ class Client:
                     answer = session.ask(method, target, body)
                     return dict(answer.headers), session.read(answer)
                 except Disconnected:
-                    # It was draining: the next daemon answers on the same socket (INTERFACES, `BROKER_AUTOSTART`).
+                    # It was draining: the next daemon answers on the same socket.
                     if last_try:
                         raise
         raise AssertionError  # pragma: no cover  # the loop returns or raises

@@ -78,7 +78,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How one credential is to be kept fresh; every duration in seconds (INTERFACES, "Config")."""
+    """How one credential is to be kept fresh; every duration in seconds."""
 
     min_validity_s: float = 60.0
     max_age_s: float | None = None

@@ -1,6 +1,6 @@
 """The one request, and what decides where Claude Code would send the token, as far as this process can see it.
 
-The daemon judges that (DESIGN, "Where the token would go"); values that are secrets themselves stay here. The twin of
+The daemon judges that (broker/service/guard.py); values that are secrets themselves stay here. The twin of
 request.c and steering.c.
 """
 

@@ -162,7 +162,7 @@ def find_socket() -> bytes:
 
 
 def socket_candidate() -> bytes:
-    """Look up INTERFACES, "Paths and environment"; an empty variable counts as unset."""
+    """Look where the daemon listens (broker/paths.py has the same order); an empty variable counts as unset."""
     get = posix.environ.get
     run_user = b"/run/user/%d" % posix.geteuid()
     if path := get(b"BROKER_SOCKET"):

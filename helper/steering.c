@@ -1,5 +1,5 @@
 /* What decides where Claude Code would send the token, as far as this process can see it. The daemon judges it
-   (DESIGN, "Where the token would go"); values that are secrets themselves stay here. */
+   (broker/service/guard.py); values that are secrets themselves stay here. */
 #include "broker_helper.h"
 
 #include <string.h>

@@ -1,4 +1,4 @@
-"""The config: TOML into frozen structs, with every error at once (INTERFACES, "Config")."""
+"""The config: TOML into frozen structs, with every error at once."""
 
 from broker.config.reader import names_credentials, parse, read, read_daemon
 from broker.config.structs import (

@@ -31,7 +31,7 @@ REMAINING_S: Final = 1200.0
 """So much life is left when handed out. botocore asks at every signing below 15 min, JavaScript's SDK below 5."""
 
 _HOLDS_IT: Final = 4 / 3
-"""A session must be so much longer, or it would be fetched again and again (DESIGN, "Required life")."""
+"""A session must be so much longer, or it would be fetched again and again."""
 
 _UNSET: Final = (
     "AWS_ACCESS_KEY_ID",

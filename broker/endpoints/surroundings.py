@@ -1,4 +1,4 @@
-"""What a helper's headers say of its surroundings (INTERFACES, `X-Broker-Cwd` and `X-Broker-Env`): bytes to `Told`."""
+"""What a helper's headers say of its surroundings (`X-Broker-Cwd` and `X-Broker-Env`): bytes to `Told`."""
 
 from __future__ import annotations
 

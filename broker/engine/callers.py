@@ -1,8 +1,8 @@
 """What a caller's ancestry and history mean: which session asks, and whether its asking tells of a refusal.
 
-Claude Code runs its helper again before the TTL is over only because upstream refused the token (FACTS), and so its
-`awsCredentialExport` before the keys come near their end. That is evidence only where the caller is certainly one of
-these; a status line, a hook or a tool may run the same helper as often as it likes, and the AWS SDK inside Claude Code
+Claude Code runs its helper again before the TTL is over only because upstream refused the token (measured on 2.1.197 and
+2.1.330), and so its `awsCredentialExport` before the keys come near their end. That is evidence only where the caller
+is certainly one of these; a status line, a hook or a tool may run the same helper as often as it likes, and the AWS SDK inside Claude Code
 2.1.197 runs a profile's `credential_process` at every prompt. Pure: the process table comes in as arguments.
 """
 
@@ -26,16 +26,16 @@ SESSIONS_MAX: Final = 4096
 """Sessions remembered per credential; the one that asked longest ago is forgotten first."""
 
 CHILD: Final = "CLAUDE_CODE_ENTRYPOINT"
-"""A variable that Claude Code gives to every program that it starts (m)."""
+"""A variable that Claude Code gives to every program that it starts (measured)."""
 
 ENDLESS_S: Final = 3600.0
 """How long AWS keys without an end are said to live: the SDKs demand one, and then see a change within the hour."""
 
 BURST_S: Final = 2.0
-"""Claude Code 2.1.197 may run its `awsCredentialExport` twice when it starts (m)."""
+"""Claude Code 2.1.197 may run its `awsCredentialExport` twice when it starts (measured)."""
 
 _AGAIN_S: Final = 360.0
-"""Claude Code asks again 5 min before keys expire (m: of 1 h and of 12 h); a minute more for its clock and ours."""
+"""Claude Code asks again 5 min before keys expire (measured: of 1 h and of 12 h); a minute more for its clock and ours."""
 
 _EARLY_SLACK_S: Final = 1.0
 _SHELLS: Final = frozenset({"sh", "dash", "bash", "ash", "busybox", "zsh", "ksh"})

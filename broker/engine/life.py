@@ -2,7 +2,7 @@
 
 Pure: no I/O, no clock of its own, chance only through the `Random` it is given. Every method takes the moment
 it happens at; those that can call for a fetch say so in what they return, and from then on the machine counts
-one as running until `fetched` or `failed` is called. See DESIGN, "One credential's life".
+one as running until `fetched` or `failed` is called.
 """
 
 from __future__ import annotations

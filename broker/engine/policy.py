@@ -27,7 +27,7 @@ _SHOWN_MAX: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a helper says of its surroundings (INTERFACES, `X-Broker-Cwd` and `X-Broker-Env`).
+    """What a helper says of its surroundings (the headers `X-Broker-Cwd` and `X-Broker-Env`).
 
     `folder` is None where it cannot say; a variable's value None where it only says that it is set.
     """

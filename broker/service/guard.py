@@ -1,7 +1,7 @@
 """The audience guard: hands a token only to a Claude Code that will send it where it is meant to go.
 
-A cloned repository can steer Claude Code by its settings, and the token goes with the requests (DESIGN, "Where the
-token would go"). What helper, kernel and files say comes together here; `engine/policy.py` judges it.
+A cloned repository can steer Claude Code by its settings, and the token goes with the requests (measured on 2.1.197 and
+2.1.330). What helper, kernel and files say comes together here; `engine/policy.py` judges it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `GET /v1/status` says (INTERFACES): never a secret."""
+"""What `GET /v1/status` says: never a secret."""
 
 from __future__ import annotations
 

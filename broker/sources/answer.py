@@ -1,6 +1,6 @@
 """What a program, file or variable holds, read as a credential. Pure: bytes in, `Issued` or `BadAnswer` out.
 
-The names looked for are those of INTERFACES ("`command` in `auto`"); AWS's process format is that of the AWS CLI's
+The names looked for are those that programs use; AWS's process format is that of the AWS CLI's
 `credential_process`. No message quotes what was read.
 """
 

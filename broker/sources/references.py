@@ -1,4 +1,4 @@
-"""`{ file = "PATH" }` and its like: where a setting that is a secret lives (INTERFACES, "Config").
+"""`{ file = "PATH" }` and its like: where a setting that is a secret lives.
 
 Each is read by the source type of its name, with that type's checks and errors; but as it is not served, it need not
 be a key: a password may have blanks and umlauts.

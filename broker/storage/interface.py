@@ -1,4 +1,4 @@
-"""What the rest of the project may do with secrets at rest, behind one interface (DESIGN, "At rest")."""
+"""What the rest of the project may do with secrets at rest, behind one interface."""
 
 from __future__ import annotations
 

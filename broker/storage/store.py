@@ -1,4 +1,4 @@
-"""The encrypted store: records in memory, and in one file whose key lives elsewhere (DESIGN, "At rest")."""
+"""The encrypted store: records in memory, and in one file whose key lives elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The control socket's calls, as INTERFACES promises them to the letter."""
+"""The control socket's calls, to the letter: others' programs rely on them."""
 
 from __future__ import annotations
 

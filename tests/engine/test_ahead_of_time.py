@@ -1,4 +1,4 @@
-"""When a source is asked without anybody waiting (DESIGN: "Ahead of time", "Never younger than a quarter")."""
+"""When a source is asked without anybody waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which callers are certainly Claude Code's `apiKeyHelper` (DESIGN: "Rejection", FACTS: "Claude Code")."""
+"""Which callers are certainly Claude Code's `apiKeyHelper`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a failing source leads to (DESIGN: "Failure")."""
+"""What a failing source leads to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When an early ask tells that upstream refused a token (DESIGN: "Rejection", "One doubt")."""
+"""When an early ask tells that upstream refused a token, and when that is in doubt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows when upstream refuses a token (DESIGN: "Rejection")."""
+"""What follows when upstream refuses a token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long an answered token still lives, and what an ask waits for (DESIGN: "Required life", "Deadline")."""
+"""How long an answered token still lives, and what an ask waits for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a restart makes of the token that an earlier run had (DESIGN, "Time" and "At rest")."""
+"""What a restart makes of the token that an earlier run had."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clocks that jump and machines that sleep (DESIGN: "Time"), and the states that `status` names."""
+"""Clocks that jump and machines that sleep, and the states that `status` names."""
 
 from __future__ import annotations
 

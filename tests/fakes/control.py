@@ -1,4 +1,4 @@
-"""A scripted control socket: speaks INTERFACES over a Unix socket, holds made-up credentials, records every ask."""
+"""A scripted control socket: speaks as the daemon does over a Unix socket, holds made-up credentials, records every ask."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def test_prints_the_token_and_a_newline_and_nothing_else(place: Place) -> None:
 
 
 def test_asks_once_with_the_headers_promised(place: Place) -> None:
-    """The request is the one of INTERFACES, so that any daemon of this project understands it."""
+    """The request is the public one, so that any daemon of this project understands it."""
     _, daemon = asked(place, "work", CLAUDE_CODE_API_KEY_HELPER_TTL_MS="60000")
     assert len(daemon.requests) == 1
     shape = (

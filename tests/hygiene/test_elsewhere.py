@@ -1,4 +1,4 @@
-"""Process hygiene that is proven beside what it belongs to (DESIGN, "Process hygiene"): promise by promise, where."""
+"""Process hygiene that is proven beside what it belongs to: promise by promise, where."""
 
 from __future__ import annotations
 

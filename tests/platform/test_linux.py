@@ -1,4 +1,4 @@
-"""What the kernel says of real processes, however they try to look (DESIGN: "Who asks", "Process hygiene")."""
+"""What the kernel says of real processes, however they try to look."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from tests.real.company import Company
 from tests.real.installed import Place
 
 BRIEF_S: Final = 0.5
-"""The longest that anybody with a key in hand waits for a newer one (DESIGN)."""
+"""The longest that anybody with a key in hand waits for a newer one (`engine/life.py`)."""
 
 _TOKEN: Final = "/v1/token?credential=work"
 _PAUSE_S: Final = 0.02

@@ -1,7 +1,7 @@
 """Whoever else asks from inside Claude Code never makes the broker throw a good token away.
 
 Each of them asks again long before the TTL is over, just as Claude Code does after a refusal; by their parents alone
-status lines and hooks cannot be told from it (FACTS).
+status lines and hooks cannot be told from it.
 """
 
 from __future__ import annotations

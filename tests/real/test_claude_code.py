@@ -65,7 +65,7 @@ def test_ten_sessions_recover_from_one_revocation_with_one_new_token(
 
 
 def test_a_403_is_mended_like_a_401_where_claude_code_asks_again(developer: Developer, upstream: Upstream) -> None:
-    """(d) Some gateways say 403 to an expired key; versions that run the helper then recover in the same prompt."""
+    """Some gateways say 403 to an expired key; versions that run the helper then recover in the same prompt."""
     upstream.refusal = 403
     with developer(NEWER).session() as session:
         assert session.ask("say pong") == PONG

@@ -1,4 +1,4 @@
-"""When AWS keys that are asked for early are taken for refused (DESIGN: "Rejection")."""
+"""When AWS keys that are asked for early are taken for refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`GET /v1/status` by the letter of INTERFACES, for every condition of a credential."""
+"""`GET /v1/status` by the letter of what is promised, for every condition of a credential."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXAMPLE = """{"name": "", "source": "", "kind": "api-key", "state": "fresh", "re
    "expires_at": "2026-01-01T00:00:00Z", "expires_in_s": 0, "lifetime_s": 0, "fingerprint": "",
    "last_refresh_at": null, "next_refresh_at": null, "served": 0, "refreshes": 0, "failures": 0, "rejections": 0,
    "last_error": null, "warnings": [], "details": {}}"""
-"""INTERFACES, "GET /v1/status"."""
+"""Every key, in order: others' scripts read them."""
 
 
 def _report(kept: Kept) -> report.Json:
@@ -91,7 +91,7 @@ async def test_a_fetch_under_way_shows() -> None:
 
 @in_virtual_time
 async def test_warnings_have_a_code_and_a_message() -> None:
-    """As INTERFACES says of them."""
+    """As is promised of them."""
     kept = Kept(Step(lifetime_s=60))
     await kept.ask()
     (warning,) = _report(kept)["warnings"]

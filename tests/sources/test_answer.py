@@ -1,4 +1,4 @@
-"""How the output of a command is read: INTERFACES, "`command` in `auto`"."""
+"""How the output of a command is read, `format = "auto"`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`broker status --check`: the answer as a monitoring plugin gives it.
 
-Exit codes and the one line are the convention of the Nagios plugin guidelines; which state counts as what is
-INTERFACES, "Command line".
+Exit codes and the one line are the convention of the Nagios plugin guidelines; which state counts as what is in
+the command's help.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from broker.storage import pins
 
 _IGNORE_TRUST: Final = "CLAUDE_CODE_IGNORE_PERSISTED_TRUST"
 _KNOWS_IGNORE_TRUST: Final = (2, 1, 330)
-"""The first version on which it was seen to work (FACTS)."""
+"""The first version on which it was seen to work; 2.1.197 does not know it."""
 
 _LOOPBACK: Final = ("http://127.0.0.1", "http://localhost", "http://[::1]")
 

@@ -13,7 +13,7 @@ from broker.errors import ConfigError
 _PLACES: Final = ("BROKER_CONFIG", "BROKER_STATE_DIR", "BROKER_SOCKET")
 _TIMEOUT: Final = "BROKER_TIMEOUT_MS"
 _TIMEOUT_MAX_MS: Final = 10_000
-"""When Claude Code begins to complain of its helper (FACTS)."""
+"""When Claude Code begins to complain of its helper (measured on 2.1.197 and 2.1.330)."""
 
 
 def check(scene: Scene) -> list[Finding]:

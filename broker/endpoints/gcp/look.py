@@ -20,7 +20,7 @@ ROOT: Final = "/computeMetadata/v1/"
 REMAINING_S: Final = 360.0
 """So much life is left when handed out: clients ask again 5 min (Node) or 3:45 min (Python) before a token's end."""
 _HOLDS_IT: Final = 4 / 3
-"""A token must be so much longer, or it would be fetched again and again (DESIGN, "Required life")."""
+"""A token must be so much longer, or it would be fetched again and again."""
 DEADLINE_S: Final = 2.5
 UNENDING_S: Final = 600
 """What is said of a token without an end: clients ask for it again before this is over."""

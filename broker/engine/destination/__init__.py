@@ -1,4 +1,4 @@
-"""Where Claude Code would send a token: files and variables -> verdict (DESIGN, "Where the token would go").
+"""Where Claude Code would send a token: files and variables -> verdict. What the audience guard is made of.
 
 Pure: the shell round it reads files, environments and command lines, this package only judges them.
 """

@@ -1,4 +1,4 @@
-"""To which base URLs Claude Code may send its requests, by provider (FACTS; names from the package's own text)."""
+"""To which base URLs Claude Code may send its requests, by provider (names from the package's own text)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a variable of Claude Code's may be in the end, when its layers of settings are put on each other.
 
-Precedence (FACTS): managed settings, `--settings`, the project's local and shared file, the user's, the environment
+Precedence (https://code.claude.com/docs/en/settings): managed settings, `--settings`, the project's local and shared file, the user's, the environment
 it was started with. Versions of Claude Code differ in which project files they read, so the answer is every value
 that the variable may have.
 """

@@ -1,4 +1,4 @@
-"""Which files Claude Code may take a project's settings from (FACTS; versions differ, this is the union)."""
+"""Which files Claude Code may take a project's settings from (measured; versions differ, this is the union)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Reading JSON strictly: what two parsers could read in two ways is refused.
 
-Claude Code's own reader is more lenient (FACTS: it takes a byte-order mark, UTF-16, 100,000 levels of nesting), so
+Claude Code's own reader is more lenient (2.1.330 takes a byte-order mark, UTF-16, 100,000 levels of nesting), so
 what is not plain here may still say something there.
 """
 

@@ -1,7 +1,7 @@
 """The ways by which Claude Code reaches a model with a credential of ours, each as the settings that make it so.
 
 Pure: from a person's choices to keys. What wins over what was measured on 2.1.197 and 2.1.330, and their own text says
-the same (FACTS, "Claude Code"): `awsCredentialExport` goes before every other source of AWS keys but the variable
+the same: `awsCredentialExport` goes before every other source of AWS keys but the variable
 with a ready-made bearer, and is run again after a 403; an endpoint comes last, after keys, profiles and web identity.
 """
 

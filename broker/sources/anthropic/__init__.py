@@ -1,4 +1,4 @@
-"""`anthropic`: short-lived tokens by workload identity federation (FACTS, "Anthropic API")."""
+"""`anthropic`: short-lived tokens by workload identity federation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`aws`: STS sessions, Bedrock API keys, Secrets Manager and Parameter Store, on botocore (FACTS, "AWS")."""
+"""`aws`: STS sessions, Bedrock API keys, Secrets Manager and Parameter Store, on botocore."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gcp`: Google's identities, by every kind of credentials that google-auth knows (FACTS, "Google")."""
+"""`gcp`: Google's identities, by every kind of credentials that google-auth knows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`litellm`: virtual keys of a LiteLLM proxy, made under its master key (FACTS, "LiteLLM")."""
+"""`litellm`: virtual keys of a LiteLLM proxy, made under its master key."""
 
 from __future__ import annotations
 

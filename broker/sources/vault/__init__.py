@@ -1,4 +1,4 @@
-"""`vault`: HashiCorp Vault and OpenBao. One login a source, leases renewed and given back (FACTS, "Vault")."""
+"""`vault`: HashiCorp Vault and OpenBao. One login a source, leases renewed and given back."""
 
 from __future__ import annotations
 

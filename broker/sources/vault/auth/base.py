@@ -14,7 +14,7 @@ from broker.sources.references import Reference
 _MOUNT: Final = re.compile(r"[A-Za-z0-9_.@/-]{1,200}", re.ASCII)
 
 Answer = Any
-"""What a login answers: a JSON object whose `auth` is what counts (FACTS, "Vault and OpenBao")."""
+"""What a login answers: a JSON object whose `auth` is what counts."""
 
 
 class Auth(Variants):
