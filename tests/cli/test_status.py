@@ -117,6 +117,29 @@ def test_a_narrow_terminal_loses_columns_not_alignment(width: int, titles: list[
     assert heading.index("STATE") == work.index("●") == japan.index("●") + 2
 
 
+@pytest.mark.parametrize(
+    ("width", "titles"),
+    [
+        (112, ["IDENTITY", "SERVED", "REFRESHES"]),
+        (100, ["IDENTITY", "SERVED"]),
+        (90, ["IDENTITY"]),
+        (80, ["SERVED", "REFRESHES"]),
+        (58, []),
+    ],
+)
+def test_a_wide_terminal_shows_as_whom(width: int, titles: list[str]) -> None:
+    """Account, role and region, or the e-mail: before the counts, but never in a second line."""
+    aws = quiet("cloud", details={"account_id": "111122223333", "role": "claude", "region": "eu-west-1"})
+    google = quiet("vertex", details={"email": "claude@a-project.example", "region": "ignored"})
+    lines = _plain(drawn(document(quiet("work"), aws, google), width)).splitlines()
+    heading, work, cloud, vertex = lines[-4:]
+    assert [title for title in ("IDENTITY", "SERVED", "REFRESHES") if title in heading] == titles
+    assert heading.index("STATE") == work.index("●") == cloud.index("●") == vertex.index("●")
+    assert max(len(line) for line in lines) <= width
+    assert (" 111122223333 claude eu-west-1 " in cloud) == ("IDENTITY" in titles)
+    assert (" claude@a-project.example " in vertex) == ("IDENTITY" in titles)
+
+
 def test_what_is_wrong_is_wrapped_beside_the_name() -> None:
     """Nothing of it is cut off, whatever the width."""
     said = "a source that has much to say about why it cannot do what it is there for"

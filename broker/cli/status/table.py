@@ -19,6 +19,12 @@ from broker.cli.terminal import NO_LIMIT
 _DISPENSABLE: Final = ("REFRESHES", "SERVED", "SOURCE", "NEXT REFRESH")
 """The columns that a narrow terminal does without: the first goes first."""
 _COUNTS: Final = ("SERVED", "REFRESHES")
+_IDENTITY: Final = "IDENTITY"
+_ALTERNATIVES: Final = (
+    *(_DISPENSABLE[:count] for count in range(len(_COUNTS) + 1)),
+    *((_IDENTITY, *_DISPENSABLE[:count]) for count in range(len(_DISPENSABLE) + 1)),
+)
+"""What to leave out, the fewest first. The identity counts for more than the counts; where it cannot be, they can."""
 _WELL: Final = ("fresh", "empty")
 
 
@@ -68,8 +74,8 @@ def _head(document: Mapping[str, Any], console: Console) -> tuple[Text, Text]:
 def _fitting(rows: Sequence[view.Row], console: Console) -> Table:
     """Make the table with as many columns as fit; when even the indispensable do not, rich shortens these."""
     endless = console.options.update_width(NO_LIMIT)
-    for left_out in range(len(_DISPENSABLE) + 1):
-        table = _table(rows, console, _DISPENSABLE[:left_out])
+    for without in _ALTERNATIVES:
+        table = _table(rows, console, without)
         if console.measure(table, options=endless).maximum <= console.width:
             break
     return table
@@ -77,7 +83,8 @@ def _fitting(rows: Sequence[view.Row], console: Console) -> Table:
 
 def _table(rows: Sequence[view.Row], console: Console, without: Sequence[str]) -> Table:
     lines = [_cells(row, console) for row in rows]
-    titles = [title for title in lines[0] if title not in without]
+    nowhere = () if any(row.identity for row in rows) else (_IDENTITY,)
+    titles = [title for title in lines[0] if title not in (*without, *nowhere)]
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in titles:
         table.add_column(title, justify="right" if title in _COUNTS else "left", no_wrap=True)
@@ -90,6 +97,7 @@ def _cells(row: view.Row, console: Console) -> dict[str, Text]:
     return {
         "CREDENTIAL": Text(row.name, "bold"),
         "SOURCE": Text(row.source, "dim"),
+        _IDENTITY: Text(row.identity, "dim"),
         "STATE": _state(row, console),
         "LEFT": _left(row, console),
         "NEXT REFRESH": Text(row.next_refresh),

@@ -53,10 +53,14 @@ _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One credential, ready to be shown; `notes` are what needs attention, one line each."""
+    """One credential, ready to be shown; `notes` are what needs attention, one line each.
+
+    `identity`: as whom it acts at AWS or Google, where that is known.
+    """
 
     name: str
     source: str
+    identity: str
     state: str
     refreshing: bool
     share_left: float | None
@@ -87,6 +91,7 @@ def row(credential: Document, now: float) -> Row:
     return Row(
         name=printable(credential["name"]),
         source=printable(credential["source"]),
+        identity=printable(_identity(credential["details"])),
         state=printable(credential["state"]),
         refreshing=bool(credential["refreshing"]),
         share_left=_share_left(credential),
@@ -170,6 +175,11 @@ def _told(details: Document) -> Iterator[tuple[str, str]]:
 def _member(member: Document) -> str:
     rests = f"; rests for {span(member['rests_s'])}: {member['why']}" if member["why"] else ""
     return f"{member['state']}{rests}"
+
+
+def _identity(facts: Document) -> str:
+    aws = [str(facts[part]) for part in ("account_id", "role", "region") if facts.get(part)]
+    return " ".join(aws) if "account_id" in facts else str(facts.get("email") or "")
 
 
 def _share_left(credential: Document) -> float | None:
