@@ -32,12 +32,12 @@ from broker.integrations.notify import keep_notifying, notify, watchdog_interval
 from broker.listener import until_lost
 from broker.service.allowed import Allowed
 from broker.service.broker import Broker
+from broker.service.claude_settings import SettingsOnDisk
 from broker.service.consumer_tokens import ConsumerTokens
 from broker.service.consumers import Consumers
 from broker.service.desktop import Desktop
 from broker.service.events import Event
 from broker.service.guard import Guard
-from broker.service.settings import SettingsOnDisk
 from broker.service.watcher import Watcher
 from broker.sources import TYPES
 from broker.storage import pins

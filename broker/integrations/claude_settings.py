@@ -1,6 +1,6 @@
 """Claude Code's settings files as they lie on the disk: read once, and looked at again for next to nothing.
 
-Everything here may block for as long as a file system hangs: the daemon calls it in threads (`service/settings.py`),
+Everything here may block for as long as a file system hangs: the daemon calls it in threads (`service/claude_settings.py`),
 except `Looked.holds` where `Looked.local` says that it answers at once.
 """
 

@@ -19,7 +19,7 @@ from broker.integrations.project import own_home
 from broker.model import Kind
 from broker.platform.interface import Platform
 from broker.service.ancestors import Lineage
-from broker.service.settings import Settings
+from broker.service.claude_settings import Settings
 
 log = logging.getLogger(__name__)
 

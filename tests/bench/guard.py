@@ -23,8 +23,8 @@ from broker.clock import SystemClock
 from broker.engine.policy import Told, steers, variables
 from broker.model import Kind
 from broker.service.ancestors import Ancestors
+from broker.service.claude_settings import SettingsOnDisk
 from broker.service.guard import Guard
-from broker.service.settings import SettingsOnDisk
 from tests.bench.figure import Figure, show
 
 LIMIT_US: Final = 100.0

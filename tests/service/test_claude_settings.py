@@ -13,8 +13,8 @@ import pytest
 from broker.engine.policy import Found, Place
 from broker.errors import Refused
 from broker.integrations.claude_settings import Looked, look
-from broker.service import settings
-from broker.service.settings import THREADS_MAX, SettingsOnDisk
+from broker.service import claude_settings
+from broker.service.claude_settings import THREADS_MAX, SettingsOnDisk
 
 HERE = Place(("/here",), ("/home",))
 THERE = Place(("/there",), ("/home",))
@@ -170,7 +170,7 @@ async def test_what_did_not_change_is_the_same_object(disk: Disk) -> None:
 
 async def test_places_are_forgotten(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many projects a day sees."""
-    monkeypatch.setattr(settings, "PLACES_MAX", 3)
+    monkeypatch.setattr(claude_settings, "PLACES_MAX", 3)
     files = SettingsOnDisk("/pins", look=disk.look)
     first = await files.look(HERE)
     for number in range(5):
