@@ -42,3 +42,9 @@ def test_a_project_cannot_pass_for_claude_code(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     assert find(".:bin:") is None
     assert find(f"relative:{tmp_path}") == tmp_path / "claude"
+
+
+def test_a_folder_that_cannot_be_looked_at_is_passed_over(tmp_path: Path) -> None:
+    """Such as root's in a PATH that sudo kept: the doctor goes on with the next one."""
+    (tmp_path / "claude").touch(mode=0o755)
+    assert find(f"/{'n' * 256}:{tmp_path}") == tmp_path / "claude"

@@ -24,7 +24,8 @@ def find(search_path: str) -> Path | None:
     """Find it in PATH; only by absolute folders, since a relative one is the project's."""
     for folder in search_path.split(os.pathsep):
         path = Path(folder, _PROGRAM)
-        if folder.startswith("/") and path.is_file() and os.access(path, os.X_OK):
+        # access(2) first: `is_file` raises where we may not even look, as in root's folders of a PATH kept by sudo.
+        if folder.startswith("/") and os.access(path, os.X_OK) and path.is_file():
             return path
     return None
 
