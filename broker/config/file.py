@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import shlex
 import stat
@@ -61,6 +62,8 @@ def _content(path: Path, descriptor: int) -> bytes:
 
 
 def _decode(path: Path, content: bytes) -> str:
+    if content.startswith(codecs.BOM_UTF8):  # as some editors of Windows put it; TOML 1.0 knows none
+        raise ConfigError([f"{path}: begins with a byte-order mark; save the file as UTF-8 without one"])
     try:
         return content.decode()
     except UnicodeDecodeError as error:

@@ -12,6 +12,9 @@ from broker.errors import ConfigError
 _HARMLESS_REASON: Final = re.compile(r"[A-Za-z /-]*(?:'[^']{1,2}'[A-Za-z /-]*)?")
 """What tomllib says without quoting more of the file than one character."""
 
+_TWICE: Final = ("Cannot declare", "Cannot overwrite", "Cannot mutate", "Cannot redefine", "Duplicate")
+"""How tomllib begins what it says of a table or key that is there already, as after a block was pasted twice."""
+
 
 def load(text: str, path: Path) -> dict[str, Any]:
     """Parse the text; raise `ConfigError` with file, line and column."""
@@ -29,4 +32,6 @@ def _syntax_problem(error: tomllib.TOMLDecodeError) -> str:
     found = re.search(r"\(at line (\d+), column (\d+)\)", message)
     where = f"line {found[1]}, column {found[2]}" if found else "end of the file"
     reason = message.split(" (at ", maxsplit=1)[0]
+    if reason.startswith(_TWICE):
+        reason = "this table or key is there already"
     return f"{where}: not valid TOML" + (f": {reason}" if _HARMLESS_REASON.fullmatch(reason) else "")

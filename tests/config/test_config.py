@@ -405,8 +405,16 @@ def test_what_two_parsers_could_read_differently_is_no_audience(url: str) -> Non
         ("a = ", "not valid TOML: Invalid value"),
         ("\na = 1\nb == 2\n", "line 3, column 4: not valid TOML: Invalid value"),
         ('a = "fake-secret-1\n', "line 1, column 19: not valid TOML: Illegal character '\\n'"),
-        ("[credentials.one]\n[credentials.one]\n", "line 2, column 17: not valid TOML"),
-        ("x = { fake-secret-1 = 1, fake-secret-1 = 2 }\n", "line 1, column 43: not valid TOML"),
+        (
+            "[credentials.one]\n[credentials.one]\n",
+            "line 2, column 17: not valid TOML: this table or key is there already",
+        ),
+        (
+            "[a.fake-secret-1]\nb = 1\n[a]\nfake-secret-1.c = 2\n",
+            "line 4, column 20: not valid TOML: this table or key is",
+        ),
+        ("a = 1\na = 2\n", "line 2, column 6: not valid TOML: this table or key is there already"),
+        ("x = { fake-secret-1 = 1, fake-secret-1 = 2 }\n", "line 1, column 43: not valid TOML: this table or key is"),
         ("x = " + "[" * 10_000, "a number too long, or tables nested too deep"),
         ("x = " + "1" * 10_000, "a number too long, or tables nested too deep"),
     ],

@@ -113,3 +113,9 @@ def test_a_file_that_is_not_utf_8_is_told_by_its_place(config: Path) -> None:
     """Line and byte, so that an editor can go there."""
     config.write_bytes(GOOD + b"ab\xff")
     assert "line 3, byte 3: not UTF-8" in problem(config)
+
+
+def test_a_byte_order_mark_is_named(config: Path) -> None:
+    """An editor of Windows shows none: "line 1: invalid" would have a person look for something that nobody sees."""
+    config.write_bytes(b"\xef\xbb\xbf" + GOOD)
+    assert "begins with a byte-order mark; save the file as UTF-8 without one" in problem(config)
