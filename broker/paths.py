@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -48,7 +49,8 @@ def private_folder(folder: Path) -> Path:
 
     Raises `UnsafePath` when it belongs to somebody else, is a link, or is open to others.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.path.lexists(folder):
+        make_folder(folder)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
         raise UnsafePath(f"{folder}: must be a folder, not a link or file; remove it")
@@ -59,6 +61,16 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
+def make_folder(folder: Path) -> None:
+    """Make `folder`, and what is missing above it, 0700 as the XDG specification has it.
+
+    `mkdir(parents=True)` leaves those above to the umask: with 000 anybody could put another folder in their place.
+    """
+    if not folder.parent.exists():
+        make_folder(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
 def _socket_candidate(env: Mapping[str, str], uid: int) -> Path:
     if explicit := env.get("BROKER_SOCKET"):
         return _absolute("BROKER_SOCKET", explicit)
@@ -66,8 +78,9 @@ def _socket_candidate(env: Mapping[str, str], uid: int) -> Path:
     if runtime.startswith("/"):
         return Path(runtime) / "broker" / "broker.sock"
     run_user = Path(f"/run/user/{uid}")
-    if run_user.is_dir() and run_user.stat().st_uid == uid:
-        return run_user / "broker" / "broker.sock"
+    with suppress(OSError):  # not there, or not ours to look at
+        if run_user.is_dir() and run_user.stat().st_uid == uid:
+            return run_user / "broker" / "broker.sock"
     return state_dir(env) / "broker.sock"
 
 

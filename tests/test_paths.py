@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from broker import paths
-from broker.errors import ConfigError
+from broker.errors import ConfigError, UnsafePath
 
 NOBODY = 4_000_000_000
 """A uid without a `/run/user` folder."""
@@ -79,3 +80,25 @@ def test_a_path_too_long_for_a_socket_says_so() -> None:
     assert os.fspath(paths.socket_path({"BROKER_SOCKET": fits})) == fits
     with pytest.raises(ConfigError, match="set a shorter BROKER_SOCKET"):
         paths.socket_path({"BROKER_SOCKET": f"{fits}n"})
+
+
+def test_what_is_made_on_the_way_is_ours_alone(tmp_path: Path) -> None:
+    """Under a umask of 000 too: else anybody could put a folder of theirs in the state folder's place."""
+    before = os.umask(0)
+    try:
+        made = paths.private_folder(tmp_path / "local" / "state" / "broker")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in (made, *made.parents[:2])] == [0o700] * 3
+
+
+@pytest.mark.parametrize("there", ["a file", "a link to nowhere"])
+def test_what_is_no_folder_is_refused_in_words(there: str, tmp_path: Path) -> None:
+    """The line says what to do about it."""
+    place = tmp_path / "state"
+    if there == "a file":
+        place.touch()
+    else:
+        place.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UnsafePath, match="must be a folder, not a link or file; remove it"):
+        paths.private_folder(place)

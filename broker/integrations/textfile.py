@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar, Final
 
 from broker.errors import BrokerError
+from broker.paths import make_folder
 
 SIZE_MAX: Final = 1 << 20
 """Bytes of a file that is still taken for one written by people."""
@@ -110,7 +111,7 @@ def replace(file: TextFile, text: str | None) -> None:
             check_unchanged(file)
             file.target.unlink(missing_ok=True)
         else:
-            file.target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(file.target.parent)
             _swap(file, text.encode())
         _sync(file.target.parent)
     except OSError as error:

@@ -139,7 +139,7 @@ def _is_headless() -> bool:
 def has_settings() -> bool:
     """Whether the person chose a backend in keyring's own settings file."""
     config = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111  # Path.expanduser raises
-    return Path(config, "python_keyring", "keyringrc.cfg").exists()
+    return os.access(Path(config, "python_keyring", "keyringrc.cfg"), os.F_OK)  # False also where we may not look
 
 
 def _locked() -> KeyringLocked:
