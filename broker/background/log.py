@@ -13,6 +13,8 @@ from broker.errors import UnsafePath
 
 LENGTH_MAX: Final = 1 << 20
 _LAST_LINES: Final = 20
+_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""Neither a link to another file of ours nor the wait for a FIFO's reader."""
 
 
 def prepare() -> Path:
@@ -22,7 +24,7 @@ def prepare() -> Path:
         if log.lstat().st_size > LENGTH_MAX:
             log.replace(log.with_name("broker.log.1"))
     try:
-        descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(log, _FLAGS, 0o600)
     except OSError as error:
         raise UnsafePath(f"log {log}: {error.strerror}; remove it, or set BROKER_STATE_DIR") from error
     try:

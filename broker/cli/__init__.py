@@ -108,6 +108,8 @@ def main(args: Sequence[str] | None = None) -> int:
         sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  # it lives as long as the process
     if sys.stdout is None:  # closed by the caller, `broker status --check >&-`: the exit code is what it wants
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # it lives as long as the process
+    if sys.stderr is None:  # else the next file that is opened, a lock or the cache, would be descriptor 2
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  # it lives as long as the process
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="replace")  # a name that a Latin-1 terminal cannot show is no reason to fail
     return _written(_invoke(args))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -18,6 +19,15 @@ def test_the_log_is_ours_alone_and_does_not_grow_for_ever(type_: Type, config: P
     assert (state / "broker.log.1").stat().st_size == log.LENGTH_MAX + 1
     assert (state / "broker.log").stat().st_size < log.LENGTH_MAX
     assert stat.S_IMODE((state / "broker.log").stat().st_mode) == 0o600
+
+
+def test_a_log_that_nobody_reads_hangs_no_start(type_: Type, config: Path, folder: Path) -> None:
+    """A FIFO there is told of, and not waited for."""
+    (folder / "state").mkdir(mode=0o700)
+    os.mkfifo(folder / "state" / "broker.log")
+    said = type_("start")
+    assert said.code == 77
+    assert "broker.log" in said.err
 
 
 def test_a_log_that_leads_elsewhere_is_refused(type_: Type, config: Path, folder: Path) -> None:

@@ -123,6 +123,16 @@ def test_a_closed_stdout_changes_no_exit_code(control: Script, line: str, code: 
     assert "Traceback" not in done.stderr
 
 
+def test_a_closed_stderr_is_no_place_for_a_file_of_ours() -> None:
+    """The next one to be opened, a lock or the cache, would be descriptor 2, to which any library may complain."""
+    look = "import os; from broker.cli import main; main(['--version']); print(os.readlink('/dev/fd/2'))"
+    shell = ["sh", "-c", 'exec "$0" -P -c "$1" 2>&-', sys.executable, look]
+    done = subprocess.run(
+        shell, env=os.environ | {"PYTHONPATH": str(CHECKOUT)}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == os.devnull
+
+
 @pytest.mark.parametrize("line", ["secret set work", "unlock", "status"])
 def test_a_closed_stdin_is_an_empty_one(control: Script, line: str) -> None:
     """A job that was started with `<&-` gets one line, and no traceback."""
