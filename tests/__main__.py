@@ -36,11 +36,11 @@ LIMITS: Final = {
     "coverage of the engine": ("--include=broker/engine/*", "--fail-under=100"),
     "coverage": ("--omit=broker/platform/macos.py", "--fail-under=90"),
 }
-FAST: Final = ("-m", "not slow and not real", "--numprocesses", str((os.cpu_count() or 1) + 1))
+FAST: Final = ("-m", "not (slow or real or alone)", "--numprocesses", str((os.cpu_count() or 1) + 1))
 """They share nothing, so that every core may take some; one more, since some of them wait."""
 REST: Final = ("-m", "(slow or real) and not alone", "--numprocesses", "auto", "--dist", "loadfile")
 """Mostly they wait for other programs; those of one file share servers."""
-ALONE: Final = ("-m", "(slow or real) and alone")
+ALONE: Final = ("-m", "alone")
 """They judge the clock: nothing else runs beside them."""
 PARTS: Final = {"fast tests": FAST, "slow and real tests": REST, "tests that judge the clock": ALONE}
 
