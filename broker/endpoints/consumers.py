@@ -39,11 +39,21 @@ class ConsumerCalls:
             raise BadRequest("credential: expected a credential's name")
         await self._broker.safe.ready(_READY_S)
         self._broker.safe.check()
+        self._check_no_pool(name)
         problem = await self._fetched(name, Caller(request[PEER], wants=self._broker.keeper(name).kind))
         face = self._face(name)
         found = face.variables(name, self._address(face))
         answer = {"set": dict(found.set), "unset": list(found.unset), "lasting": self._tokens.lasting}
         return web.json_response(answer | {"problem": problem}, headers={"Cache-Control": "no-store"})
+
+    def _check_no_pool(self, name: str) -> None:
+        """Raise `BadRequest` for one: its next token may be another identity's, and programs hold on to theirs."""
+        if name in self._broker.pools:
+            names = ", ".join(entry.config.name for entry in self._broker.pools.members(name))
+            raise BadRequest(
+                f"{name} is a pool, which no endpoint serves; run: broker exec {name} -- CMD, or: broker export {name};"
+                f" its members are {names}"
+            )
 
     async def _fetched(self, name: str, caller: Caller) -> dict[str, Any] | None:
         """Have it fetched where it never was; return what is wrong with it, which the consumer would not be told."""

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from broker.config.structs import Endpoints
+from broker.config.structs import CredentialConfig, Endpoints, SourceConfig
 from broker.endpoints import aws
 from broker.endpoints.consumers import ConsumerCalls
 from broker.endpoints.control import create_app
 from broker.errors import LoginRequired, SourceFailed
-from broker.model import Issued
+from broker.model import Issued, Timing
 from broker.platform import Peer
 from broker.secret import Secret
 from broker.service import report
 from broker.service.admission import Caller
+from broker.sources.interface import NoSettings, SourceType
 from tests.endpoints.conftest import Face, Scripted
 from tests.endpoints.faces_world import FacesWorld, aws_session, running
+from tests.service.pool_world import PoolOf
 
 HOUR = 3600.0
 
@@ -204,7 +207,7 @@ async def test_a_program_is_told_where_it_is_and_what_would_win(calls: Face, wor
 
 
 async def test_what_is_wrong_with_the_credential_is_told_beside(calls: Face, world: FacesWorld) -> None:
-    """A shell may be set up before the person has signed in."""
+    """Who asked decides whether a shell is set up all the same."""
     world.sources["cloud"].outcome = LoginRequired("sign in; run: broker login corp")
     world.broker.keeper("cloud")._kind = aws_session().kind
     found = (await calls.post("/v1/consumers", {"credential": "cloud"})).json()
@@ -221,6 +224,21 @@ async def test_without_an_endpoint_it_says_what_turns_it_on(calls: Face, world: 
     answer = await calls.post("/v1/consumers", {"credential": "key"})
     assert answer.status == 400
     assert b"key is an api-key, which no endpoint serves" in answer.body
+
+
+async def test_a_pool_is_told_apart_with_what_serves_it(calls: Face, world: FacesWorld) -> None:
+    """Programs at an endpoint hold on to one identity; the other two ways take a pool."""
+    config = world.broker.config
+    rota = SourceConfig(
+        "rota", SourceType("rota", PoolOf, NoSettings, config.sources["key"].type.open), PoolOf(("key",))
+    )
+    keys = CredentialConfig("keys", "rota", NoSettings(), Timing(), ())
+    sources, credentials = {**config.sources, "rota": rota}, {**config.credentials, "keys": keys}
+    world.broker.apply(replace(config, sources=sources, credentials=credentials))
+    answer = await calls.post("/v1/consumers", {"credential": "keys"})
+    assert answer.status == 400
+    assert b"keys is a pool" in answer.body
+    assert b"broker exec keys -- CMD, or: broker export keys; its members are key" in answer.body
 
 
 @pytest.mark.parametrize(("body", "status"), [({}, 400), ({"credential": 7}, 400), ({"credential": "nobody"}, 404)])
