@@ -14,6 +14,6 @@ def run_command() -> int:
 
     SIGTERM drains and ends it; SIGHUP reads the config again.
     """
-    from broker.launch import run  # noqa: PLC0415  # the config and the store, only for the daemon
+    from broker.daemon.launch import run  # noqa: PLC0415  # the config and the store, only for the daemon
 
     return run(paths.config_path())

@@ -9,11 +9,11 @@ import pytest
 from tests.hygiene.proofs import exists
 
 PROMISES: Final = {
-    "two daemons never share a socket": "tests/test_daemon.py::test_twenty_starts_at_once_leave_one_daemon",
+    "two daemons never share a socket": "tests/daemon/test_daemon.py::test_twenty_starts_at_once_leave_one_daemon",
     "two daemons never share a state folder": (
         "tests/background/test_start.py::test_a_daemon_on_another_socket_is_named_soon"
     ),
-    "a lock goes with its process, however it ends": "tests/test_daemon.py::test_killed_it_starts_again_over_what_it_left",
+    "a lock goes with its process, however it ends": "tests/daemon/test_daemon.py::test_killed_it_starts_again_over_what_it_left",
     "a lock's file is no way to another's": "tests/test_locks.py::test_open_folder_is_refused",
     "autostart: a clean environment, / as folder": (
         "tests/helper/test_autostart.py::test_nothing_of_the_callers_reaches_the_daemon"
@@ -38,8 +38,8 @@ PROMISES: Final = {
         "tests/sources/test_command.py::test_it_gets_a_listed_environment_no_input_and_the_root_folder"
     ),
     "the helper leaves no core": "tests/helper/test_output.py::test_no_core_dump_can_hold_the_token",
-    "no token in log or status": "tests/test_daemon.py::test_no_token_is_in_its_log_or_status",
-    "no malformed request in the log": "tests/test_daemon.py::test_a_malformed_request_leaves_nothing_in_the_log",
+    "no token in log or status": "tests/daemon/test_daemon.py::test_no_token_is_in_its_log_or_status",
+    "no malformed request in the log": "tests/daemon/test_daemon.py::test_a_malformed_request_leaves_nothing_in_the_log",
 }
 
 

@@ -374,7 +374,7 @@ async def test_a_wrong_clock_is_measured_and_told(
 WITHOUT_AWS = """
 import sys
 from pathlib import Path
-import broker.daemon
+import broker.daemon.serving
 from broker.config.reader import parse
 from broker.sources import TYPES
 config = parse('[credentials.one]\\nsource = "env"\\nname = "X"', Path("/config.toml"), TYPES, {})

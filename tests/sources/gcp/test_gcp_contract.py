@@ -88,7 +88,7 @@ def test_a_daemon_that_serves_no_google_credential_does_not_load_the_library() -
     code = """
 import asyncio, sys, time
 from pathlib import Path
-import broker.daemon
+import broker.daemon.serving
 from broker.config import parse
 from broker.sources import TYPES
 from tests.fakes.context import FakeContext

@@ -224,7 +224,7 @@ def test_only_what_a_config_needs_is_loaded(place: Place) -> None:
         assert token(place) == "fake-token-1"
         mapped = Path(f"/proc/{daemon.process.pid}/maps").read_text()
     assert "_cffi_backend" not in mapped  # cryptography's, which keyring brings
-    code = "import sys, broker.daemon; print(*sorted(sys.modules))"
+    code = "import sys, broker.daemon.serving; print(*sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"keyring", "prometheus_client", "boto3", "google", "rich", "click"} & set(loaded)
 

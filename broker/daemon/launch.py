@@ -16,10 +16,10 @@ from pathlib import Path
 
 from broker import config, locks, paths, platform
 from broker import listener as listening
+from broker.daemon.turning_away import turn_away
 from broker.errors import BrokerError
 from broker.sources import TYPES
 from broker.storage.store import EncryptedStore
-from broker.turning_away import turn_away
 
 
 def run(config_path: Path) -> int:
@@ -49,7 +49,7 @@ def _serve(config_path: Path, system: platform.Platform, listener: socket.socket
     if listener is None:
         listener = listening.own_socket(path)
     try:
-        from broker.daemon import Daemon  # noqa: PLC0415  # aiohttp takes as long as the keyring: side by side
+        from broker.daemon.serving import Daemon  # noqa: PLC0415  # aiohttp takes as long as the keyring: side by side
 
         asyncio.run(Daemon(settings, system, listener, lock, store).serve())
     finally:

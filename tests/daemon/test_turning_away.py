@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from broker import turning_away
 from broker.client import Client
+from broker.daemon import turning_away
+from broker.daemon.turning_away import turn_away
 from broker.errors import ConfigError, Unreachable, UnsafePath
-from broker.turning_away import turn_away
 
 
 @pytest.fixture
