@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,18 +73,34 @@ class Daemon:
 
     async def serve(self) -> None:
         """Serve until SIGTERM or SIGINT."""
+        stop = _told_to_stop()
+        self._build()
+        self._begin()
+        await self._open()
+        self._look_after_itself(stop)
+        log.info("serving %d credentials on %s", len(self._settings.credentials), self._listener.getsockname())
+        await stop.wait()
+        await self._drain()
+        await self._end()
+
+    def _build(self) -> None:
         loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
         self._books = Books(paths.state_dir(), self._store)
         self._broker = Broker(
             self._settings, self._system, SystemClock(), self._store, guard=self._guard, record=self._books.record
         )
         self._desktop = Desktop(self._broker.safe, loop)
+        self._watcher = Watcher(self._broker.keepers, loop)
+
+    def _begin(self) -> None:
+        """Begin with what takes long: the store is read while the server is built."""
+        loop = asyncio.get_running_loop()
         self._broker.start()
-        books = loop.create_task(self._books.open())
+        self._tasks = [loop.create_task(self._books.open())]
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(self._reload()))
+
+    async def _open(self) -> None:
+        """Take connections, on every face."""
         tokens = ConsumerTokens(self._store)
         consumers = Consumers(self._system, self._broker.admission.turned_away)
         google = MetadataServer(self._broker, tokens)
@@ -92,41 +109,44 @@ class Daemon:
         audit_calls.add_route(app, self._books.verify)
         app.router.add_routes(ConsumerCalls(self._broker, self._faces, tokens).routes())
         app.router.add_routes(google.control_routes())
-        runner = server.runner(app)
-        await runner.setup()
-        assert runner.server is not None  # noqa: S101  # for the type checker; `setup` made it
-        connections = Connections(Arrivals(runner.server, HelperAsks(app)), self._listener)
-        app[CONNECTIONS].append(connections)
+        self._runner = server.runner(app)
+        await self._runner.setup()
+        assert self._runner.server is not None  # noqa: S101  # for the type checker; `setup` made it
+        self._connections = Connections(Arrivals(self._runner.server, HelperAsks(app)), self._listener)
+        app[CONNECTIONS].append(self._connections)
         await self._faces.follow(self._settings.endpoints)
-        watcher = Watcher(self._broker.keepers, loop)
-        watcher.start()
-        connections.start()
+        self._watcher.start()
+        self._connections.start()
+
+    def _look_after_itself(self, stop: asyncio.Event) -> None:
         gc.collect()
         gc.freeze()  # what start-up made lives as long as the daemon: never look at it again
         notify(f"READY=1\nSTATUS={self._status_line()}")
-        signs = asyncio.create_task(keep_notifying(self._status_line, watchdog_interval_s() or _STATUS_EVERY_S))
-        idle = asyncio.create_task(self._broker.lock_when_unused())
-        lost = asyncio.create_task(self._end_when_lost(stop))
-        modest = asyncio.create_task(self._stay_small())
+        signs = keep_notifying(self._status_line, watchdog_interval_s() or _STATUS_EVERY_S)
+        for doing in (signs, self._broker.lock_when_unused(), self._end_when_lost(stop), self._stay_small()):
+            self._tasks.append(asyncio.create_task(doing))
         self._desktop.follow(self._settings.daemon.lock_on)
-        log.info("serving %d credentials on %s", len(self._settings.credentials), self._listener.getsockname())
-        await stop.wait()
+
+    async def _drain(self) -> None:
+        """Finish what is under way, and begin nothing new."""
         notify("STOPPING=1")
         locks.say_stopping(self._lock)
-        watcher.stop()
+        self._watcher.stop()
         self._desktop.stop()
         self._broker.bus.close()  # event streams first: one open stream must not delay the end
         self._broker.logins.close()  # nor a person who has not signed in yet
         await asyncio.gather(
-            connections.drain(_DRAIN_ANSWERS_S, _DRAIN_REQUESTS_S),
+            self._connections.drain(_DRAIN_ANSWERS_S, _DRAIN_REQUESTS_S),
             self._faces.drain(_DRAIN_ANSWERS_S, _DRAIN_REQUESTS_S),
         )
-        for task in (signs, idle, lost, modest, books):
+
+    async def _end(self) -> None:
+        for task in self._tasks:
             task.cancel()
         self._tell("stopped", None)
         await self._books.close()  # before the store, which remembers where it ends
         await self._broker.close()
-        await runner.cleanup()
+        await self._runner.cleanup()
 
     async def _end_when_lost(self, stop: asyncio.Event) -> None:
         # The last log-out takes the runtime folder with it, but not a daemon that runs on: unreachable, it would keep
@@ -166,23 +186,6 @@ class Daemon:
         self._broker.bus.publish(Event(name, None, self._broker.clock.now().wall, reason=reason))
 
     def _describe(self) -> dict[str, Any]:
-        warnings = []
-        if self._reload_error is not None:
-            message = f"the new config is refused, the old one stays: {self._reload_error}; see: broker config check"
-            warnings.append({"code": "config-refused", "message": message})
-        if self._helper == "missing":
-            message = f"{installed_helper.path()} is missing; reinstall the package"
-            warnings.append({"code": "helper-missing", "message": message})
-        if self._guard.refusal is not None:
-            warnings.append({"code": "refused", "message": f"a caller was refused: {self._guard.refusal}"})
-        if self._claude.pins_trouble is not None:
-            warnings.append({"code": "allowed-broken", "message": self._claude.pins_trouble})
-        if self._broker.config.daemon.persist != self._settings.daemon.persist:
-            warnings.append(
-                {"code": "persist-changed", "message": "persist was changed; it counts after: broker restart"}
-            )
-        found = [*self._broker.safe.warnings, *self._desktop.warnings, *self._books.warnings, *self._faces.warnings]
-        warnings += [{"code": code, "message": message} for code, message in found]
         return {
             "version": __version__,
             "pid": os.getpid(),
@@ -192,8 +195,24 @@ class Daemon:
             "persist": self._store.persist,
             "helper": self._helper,
             "endpoints": self._faces.addresses,
-            "warnings": warnings,
+            "warnings": [{"code": code, "message": message} for code, message in self._warnings()],
         }
+
+    def _warnings(self) -> Iterator[tuple[str, str]]:
+        """Give the code and message of each."""
+        if self._reload_error is not None:
+            why = f"{self._reload_error}; see: broker config check"
+            yield "config-refused", f"the new config is refused, the old one stays: {why}"
+        if self._helper == "missing":
+            yield "helper-missing", f"{installed_helper.path()} is missing; reinstall the package"
+        if self._guard.refusal is not None:
+            yield "refused", f"a caller was refused: {self._guard.refusal}"
+        if self._claude.pins_trouble is not None:
+            yield "allowed-broken", self._claude.pins_trouble
+        if self._broker.config.daemon.persist != self._settings.daemon.persist:
+            yield "persist-changed", "persist was changed; it counts after: broker restart"
+        for part in (self._broker.safe, self._desktop, self._books, self._faces):
+            yield from part.warnings
 
     def _status_line(self) -> str:
         if self._broker.safe.locked:
@@ -201,3 +220,10 @@ class Daemon:
         states = [found["state"] for found in self._broker.report()]
         counted = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
         return counted or "no credentials"
+
+
+def _told_to_stop() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
