@@ -1,4 +1,4 @@
-"""Where things are: config, state folder and socket (INTERFACES, "Paths and environment")."""
+"""Where things are: config, state folder and socket."""
 
 from __future__ import annotations
 

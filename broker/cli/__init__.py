@@ -103,7 +103,7 @@ def cli() -> None:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code (INTERFACES, "Control socket": the helper's codes hold here too)."""
+    """Run the command line; return the exit code: those of `broker.errors`, which the helper has too."""
     if sys.stdin is None:  # closed by the caller: as good as empty
         sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  # it lives as long as the process
     if sys.stdout is None:  # closed by the caller, `broker status --check >&-`: the exit code is what it wants

@@ -129,7 +129,7 @@ def test_reading_twice_gives_the_same() -> None:
 
 
 def test_the_defaults_of_the_daemon() -> None:
-    """As INTERFACES says."""
+    """As is promised."""
     assert read(ONE).daemon == DaemonConfig("auto", "info", infer_rejection=True, ttl_max_s=86400)
 
 

@@ -1,6 +1,6 @@
 """What `broker status` says, as plain values: both the table and the plain text are drawn from these.
 
-Pure: from the answer of `GET /v1/status` (INTERFACES) to words. Nothing here knows of a terminal.
+Pure: from the answer of `GET /v1/status` (`service/report.py`) to words. Nothing here knows of a terminal.
 """
 
 from __future__ import annotations
