@@ -316,7 +316,7 @@ async def test_a_refusal_to_delete_is_final(place: Place, monkeypatch: pytest.Mo
     old = await fetcher.fetch()
     place.proxy.scripted = [answer]
     fetcher.superseded(old, 0)
-    await eventually(lambda: len(place.proxy.asked) == 2)
+    await eventually(lambda: not place.source.leftovers._waiting)
     await place.source.close()
     assert len(place.proxy.asked) == 2
 
