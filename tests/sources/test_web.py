@@ -5,15 +5,17 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import trustme
 
+from broker.clock import SystemClock
 from broker.errors import TransientFetchError
 from broker.secret import Secret
 from broker.sources.blocking import Blocking
+from broker.sources.web import transport
 from broker.sources.web.calls import Calls, NotSent, Reply
 from broker.sources.web.said import shown
 from broker.sources.web.server import Server
@@ -24,10 +26,13 @@ from tests.fakes.json_server import Answer, Asked, JsonServer
 
 @dataclass
 class Echo(JsonServer):
-    """Answers what it was asked."""
+    """Answers what it was asked. `answered_by`: a thread for each connection."""
+
+    answered_by: list[threading.Thread] = field(default_factory=list)
 
     def answer(self, asked: Asked) -> Answer:
         """Say it back."""
+        self.answered_by.append(threading.current_thread())
         return Answer(200, {"path": asked.path, "body": asked.body})
 
 
@@ -104,6 +109,20 @@ async def test_what_did_not_leave_is_told_apart_from_what_may_have_arrived(serve
     with pytest.raises(TransientFetchError, match="no answer within") as caught:
         await post(Server(server.url, timeout=0.05))
     assert not isinstance(caught.value, NotSent)
+
+
+async def test_a_connection_from_before_a_night_asleep_is_not_used_again(
+    server: Echo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody told us that the server closed it: whoever asks first after waking would wait for nothing."""
+    calls, thread = Calls(Server(server.url)), Blocking("test")
+    for _ in range(2):
+        await calls.post(thread, "/x", {}, {}, "try")
+    monkeypatch.setattr(transport, "_now", lambda: SystemClock().now().mono + 8 * 3600)
+    await calls.post(thread, "/x", {}, {}, "try")
+    first, second, third = server.answered_by
+    assert first is second
+    assert third is not first
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["refuses", "gone"])

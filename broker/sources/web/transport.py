@@ -6,6 +6,7 @@ Loads `requests`: import it from a thread, at the first call.
 from __future__ import annotations
 
 import ssl
+import threading
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_environ_proxies
 
+from broker.clock import SystemClock
 from broker.errors import PermanentFetchError
 from broker.sources.web.server import Server
 
@@ -20,6 +22,9 @@ ANSWER_MAX: Final = 4 * 1024 * 1024
 _POOL: Final = 64
 """Connections kept: below what many credentials use at once the library would warn in the log."""
 _REDIRECTS_MAX: Final = 3
+_UNUSED_MAX_S: Final = 30.0
+"""A connection that nobody used for longer is not used again. Who was asleep meanwhile, or is on another network, was
+not told that the server closed it: the first to ask after waking would wait for an answer until the time-out."""
 
 
 class AnswerTooLarge(requests.RequestException):
@@ -50,6 +55,8 @@ class Transport(requests.Session):
         if server.address.startswith("https:"):
             self.proxies = get_environ_proxies(server.address)
             self.mount("https://", _OurTLS(server))
+        self._guard = threading.Lock()
+        self._used_at = _now()
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Follow a standby server to the active one, but never from https to http: the token would go with it."""
@@ -60,10 +67,21 @@ class Transport(requests.Session):
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:  # noqa: ANN401  # the library's signature
         """Tell apart a server that wants to be left alone. Raises `Busy`."""
+        self._let_go_of_old_connections()
         response = super().send(request, **kwargs)
         if response.status_code in {429, 503} and (retry_after := response.headers.get("Retry-After", "")).isdecimal():
             raise Busy(response.status_code, float(retry_after[:9]))
         return response
+
+    def _let_go_of_old_connections(self) -> None:
+        with self._guard:  # nobody may take a connection while they are closed
+            before, self._used_at = self._used_at, _now()
+            if self._used_at - before > _UNUSED_MAX_S:
+                self.close()
+
+
+def _now() -> float:
+    return SystemClock().now().mono  # counts time asleep
 
 
 def _pieces(response: requests.Response) -> Any:  # noqa: ANN401  # of bytes
