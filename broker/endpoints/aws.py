@@ -15,6 +15,7 @@ from typing import Final
 from aiohttp import web
 
 from broker.endpoints.loopback import Variables, caller
+from broker.engine.advice import room_s
 from broker.engine.callers import ENDLESS_S
 from broker.errors import Refused, SourceFailed
 from broker.model import Kind
@@ -29,9 +30,6 @@ DEADLINE_S: Final = 0.8
 
 REMAINING_S: Final = 1200.0
 """So much life is left when handed out. botocore asks at every signing below 15 min, JavaScript's SDK below 5."""
-
-_HOLDS_IT: Final = 4 / 3
-"""A session must be so much longer, or it would be fetched again and again."""
 
 _UNSET: Final = (
     "AWS_ACCESS_KEY_ID",
@@ -134,5 +132,5 @@ def _ttl_s(keeper: Keeper) -> float:
     held = keeper.life.held
     if held is None:
         return 0.0  # fetched anew it has its whole life
-    wanted_s = REMAINING_S if held.lifetime_s >= REMAINING_S * _HOLDS_IT else held.lifetime_s / 2
+    wanted_s = REMAINING_S if room_s(held.lifetime_s) >= REMAINING_S else held.lifetime_s / 2
     return max(0.0, wanted_s - keeper.life.timing.min_validity_s)

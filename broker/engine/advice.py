@@ -10,9 +10,14 @@ YOUNG: Final = 1 / 4
 """Share of its lifetime during which a token is not replaced, except on rejection: no hot zone."""
 
 
+def room_s(lifetime_s: float) -> float:
+    """Give how much life a token of this lifetime can be asked to have left: it is then young no longer."""
+    return (1 - YOUNG) * lifetime_s
+
+
 def too_long_ttl(lifetime_s: float, min_validity_s: float) -> Warn:
     """Warn that callers keep tokens longer than their lifetime can hold, and name the TTL that would fit."""
-    fits_s = (1 - YOUNG) * lifetime_s - min_validity_s
+    fits_s = room_s(lifetime_s) - min_validity_s
     advice = f"set CLAUDE_CODE_API_KEY_HELPER_TTL_MS to at most {fits_s * 1000:.0f}"
     if fits_s < YOUNG * lifetime_s:
         advice = (

@@ -8,7 +8,7 @@ from random import Random
 from typing import Final
 
 from broker.clock import Now
-from broker.engine.advice import YOUNG
+from broker.engine.advice import room_s
 from broker.engine.vocabulary import Held, Receipt
 from broker.model import Issued
 
@@ -85,7 +85,7 @@ class Hand:
             return now.mono
         if held.lifetime_s < math.inf:
             ahead_s = max(AHEAD * held.lifetime_s, required_s) + held.jitter_s
-            return now.mono + held.remaining_s(now) - min(ahead_s, (1 - YOUNG) * held.lifetime_s)
+            return now.mono + held.remaining_s(now) - min(ahead_s, room_s(held.lifetime_s))
         if self._max_age_s is not None:
             return held.received.mono + self._max_age_s - held.jitter_s
         return math.inf

@@ -12,7 +12,7 @@ from random import Random
 from typing import Final
 
 from broker.clock import Now
-from broker.engine.advice import YOUNG, too_long_ttl
+from broker.engine.advice import room_s, too_long_ttl
 from broker.engine.hand import AHEAD, ALIVE_S, Hand
 from broker.engine.pacing import Pace, Peak
 from broker.engine.refusal import Refusal
@@ -223,7 +223,7 @@ class Life:
             found.append(
                 Warn("rate-limited", f"upstream limits this key for another {self._limited_until - now.mono:.0f}s")
             )
-        if self._peak.value(now.mono) > (1 - YOUNG) * held.lifetime_s:
+        if self._peak.value(now.mono) > room_s(held.lifetime_s):
             found.append(too_long_ttl(held.lifetime_s, self.timing.min_validity_s))
         return found
 
@@ -235,7 +235,7 @@ class Life:
             return math.inf
         if now.mono < self._pace.stalled_until:
             return 0.0
-        if held.remaining_s(now) < min(required_s, (1 - YOUNG) * held.lifetime_s):
+        if held.remaining_s(now) < min(required_s, room_s(held.lifetime_s)):
             return BRIEF_WAIT_S
         if held.lifetime_s < math.inf or held.age_s(now) < (self.timing.max_age_s or math.inf):
             return 0.0

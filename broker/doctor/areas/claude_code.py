@@ -12,7 +12,7 @@ from broker.doctor import clouds, federation
 from broker.doctor.claude import Claude, Helper, Said
 from broker.doctor.finding import Finding, error, fine, warning
 from broker.doctor.scene import Scene
-from broker.engine.advice import YOUNG
+from broker.engine.advice import YOUNG, room_s
 from broker.engine.destination import Scope
 from broker.engine.destination.endpoints import FIRST_PARTY, PROVIDERS
 from broker.integrations.claude_code import telemetry
@@ -173,11 +173,11 @@ def _too_long(scene: Scene, claude: Claude, where: str, ttl_s: float) -> Iterato
     if served is None or tried is None or tried.lifetime_s is None:
         return
     lifetime_s = tried.lifetime_s
-    if ttl_s + served.timing.min_validity_s <= (1 - YOUNG) * lifetime_s:
+    if ttl_s + served.timing.min_validity_s <= room_s(lifetime_s):
         return
     fits_s = Release(served, None, is_new=False, lost=()).ttl_s(lifetime_s)
     mend = f"{_SETUP} --ttl {fits_s:g}s"
-    if fits_s + served.timing.min_validity_s > (1 - YOUNG) * lifetime_s:
+    if fits_s + served.timing.min_validity_s > room_s(lifetime_s):
         mend += f'; and set min_validity = "{int(lifetime_s * YOUNG)}s" for {served.name} in the config'
     yield warning(
         "ttl-too-long",

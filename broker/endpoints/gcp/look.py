@@ -8,6 +8,7 @@ from typing import Final
 
 from broker.endpoints.gcp.accounts import Accounts, Facts
 from broker.endpoints.gcp.tree import Node, Shown, etag, find, show
+from broker.engine.advice import room_s
 from broker.errors import BadRequest
 from broker.model import TOKEN, Kind
 from broker.service.admission import Caller
@@ -19,8 +20,6 @@ ROOT: Final = "/computeMetadata/v1/"
 
 REMAINING_S: Final = 360.0
 """So much life is left when handed out: clients ask again 5 min (Node) or 3:45 min (Python) before a token's end."""
-_HOLDS_IT: Final = 4 / 3
-"""A token must be so much longer, or it would be fetched again and again."""
 DEADLINE_S: Final = 2.5
 UNENDING_S: Final = 600
 """What is said of a token without an end: clients ask for it again before this is over."""
@@ -121,7 +120,7 @@ class Look:
 def wanted_life_s(keeper: Keeper) -> float:
     """Return the TTL to ask for: `REMAINING_S` in all, or of a shorter token what leaves it half its life."""
     held = keeper.life.held
-    short = held is not None and held.lifetime_s < REMAINING_S * _HOLDS_IT
+    short = held is not None and room_s(held.lifetime_s) < REMAINING_S
     wanted_s = held.lifetime_s / 2 if held is not None and short else REMAINING_S
     return max(0.0, wanted_s - keeper.life.timing.min_validity_s)
 

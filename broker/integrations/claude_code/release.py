@@ -13,7 +13,7 @@ from broker.config import Config, CredentialConfig, edit, parse
 from broker.config.file import read_text
 from broker.config.syntax import load
 from broker.config.wording import near
-from broker.engine.advice import YOUNG
+from broker.engine.advice import room_s
 from broker.errors import BadRequest, UnknownCredential
 from broker.integrations import textfile
 from broker.integrations.claude_code.plan import ConfigPlan
@@ -54,16 +54,16 @@ class Release:
 
     def holds(self, ttl_s: float, lifetime_s: float) -> bool:
         """Whether tokens of this lifetime can be kept that long: the same that `status` warns of where they cannot."""
-        return ttl_s + self.credential.timing.min_validity_s <= (1 - YOUNG) * lifetime_s
+        return ttl_s + self.credential.timing.min_validity_s <= room_s(lifetime_s)
 
     def ttl_s(self, lifetime_s: float | None) -> float:
         """Choose the TTL for tokens of this lifetime: half of it, or less where that leaves no room to renew."""
         if lifetime_s is None:
             return TTL_DEFAULT_S
         timing = self.credential.timing
-        room_s = (1 - YOUNG) * lifetime_s - timing.min_validity_s
+        longest_s = room_s(lifetime_s) - timing.min_validity_s
         half_s = math.ceil(lifetime_s) / 2  # a token of an hour has lived some milliseconds when it arrives
-        return max(TTL_MIN_S, float(int(min(half_s, room_s, timing.ttl_max_s))))
+        return max(TTL_MIN_S, float(int(min(half_s, longest_s, timing.ttl_max_s))))
 
 
 def find(path: Path, types: Mapping[str, SourceType], name: str | None, base_url: str | None) -> Release:
