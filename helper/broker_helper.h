@@ -32,6 +32,7 @@ struct answer {
     int status;
     char *body;
     size_t length;
+    bool heard; /* false: the connection broke off, so perhaps nobody read what was asked */
 };
 
 /* report.c: one line on stderr, printable characters only. */

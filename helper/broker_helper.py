@@ -37,12 +37,13 @@ def reach_daemon(settings: Settings) -> _socket.socket:
 
 
 def ask(settings: Settings, connection: _socket.socket) -> "Answer | None":
-    """Ask for the token; None when the connection closed without a byte of an answer."""
+    """Ask for the token; None when the connection closed without a byte of an answer, `settings.heard` or not."""
+    settings.heard = True
     connection.settimeout(settings.remaining_ms("no time is left to ask") / 1000)
     try:
         connection.sendall(request(settings))
     except (BrokenPipeError, ConnectionResetError):
-        pass  # reading tells whether there is an answer nevertheless
+        settings.heard = False  # reading tells whether there is an answer nevertheless
     except TimeoutError:
         settings.remaining_ms("the daemon does not read")
     answer = read_answer(settings, connection)
@@ -59,6 +60,7 @@ def receive(settings: Settings, connection: _socket.socket, room: int) -> bytes:
         except TimeoutError:
             continue
         except ConnectionResetError:
+            settings.heard = False
             return b""
         except OSError as error:
             fail(EX_UNAVAILABLE, f"{show(settings.socket)}: {error.strerror}; see: broker status")
@@ -109,11 +111,17 @@ def wait_for_stdout(settings: Settings) -> None:
 
 
 def run(own_path: str, arguments: "list[str]") -> None:
-    """Ask and print. A daemon that drains or dies closes connections unanswered: the next one will answer."""
+    """Ask and print.
+
+    A daemon that drains or dies closes connections unanswered: the next one will answer. One that is killed also
+    breaks off what still waits at its socket, which may be our second try: that one was asked of nobody.
+    """
     settings = Settings(own_path, arguments)
-    answer = ask(settings, reach_daemon(settings)) or ask(settings, reach_daemon(settings))
-    if answer is None:
-        fail(EX_UNAVAILABLE, "the daemon closed the connection twice without an answer; see: broker status")
+    tries = 1
+    while (answer := ask(settings, reach_daemon(settings))) is None:
+        if tries >= (2 if settings.heard else 3):
+            fail(EX_UNAVAILABLE, "the daemon closed every connection without an answer; see: broker status")
+        tries += 1
     if answer.status != OK:
         fail_as_answered(answer)
     check_token(answer)

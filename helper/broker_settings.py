@@ -61,6 +61,7 @@ class Settings:
         self.ttl_ms = milliseconds(b"CLAUDE_CODE_API_KEY_HELPER_TTL_MS", TTL_DEFAULT_MS, 0)
         self.timeout_ms = milliseconds(b"BROKER_TIMEOUT_MS", TIMEOUT_DEFAULT_MS, 1)
         self.may_start = posix.environ.get(b"BROKER_AUTOSTART") != b"0"
+        self.heard = True  # False: the last connection broke off, so perhaps nobody read what was asked
         self.socket = find_socket()
         # Without slashes at its end: lstat would follow a link that ends in one.
         self.folder = self.socket.rpartition(b"/")[0].rstrip(b"/") or b"/"

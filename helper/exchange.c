@@ -7,30 +7,34 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void send_request(const struct settings *settings, int connection, const struct request *request)
+/* False where the connection broke off; reading tells whether there is an answer nevertheless. */
+static bool send_request(const struct settings *settings, int connection, const struct request *request)
 {
     for (size_t sent = 0; sent < request->length;) {
         ssize_t count = send(connection, request->bytes + sent, request->length - sent, 0);
         if (count >= 0)
             sent += (size_t)count;
         else if (errno == EPIPE || errno == ECONNRESET)
-            return; /* reading tells whether there is an answer nevertheless */
+            return false;
         else if (errno != EINTR && errno != EAGAIN)
             fail(EX_UNAVAILABLE, "%s: %s; see: broker status", settings->socket, strerror(errno));
         remaining_ms(settings, "the daemon does not read");
     }
+    return true;
 }
 
-/* 0 at the end: a connection that breaks off counts as one that ends. */
-static size_t receive(const struct settings *settings, int connection, char *into, size_t room)
+/* 0 at the end: a connection that breaks off, which `*whole` tells, counts as one that ends. */
+static size_t receive(const struct settings *settings, int connection, char *into, size_t room, bool *whole)
 {
     for (;;) {
         wait_for(settings, connection, POLLIN, "the daemon has not answered");
         ssize_t count = recv(connection, into, room, 0);
         if (count >= 0)
             return (size_t)count;
-        if (errno == ECONNRESET)
+        if (errno == ECONNRESET) {
+            *whole = false;
             return 0;
+        }
         if (errno != EINTR && errno != EAGAIN)
             fail(EX_UNAVAILABLE, "%s: %s; see: broker status", settings->socket, strerror(errno));
     }
@@ -41,7 +45,7 @@ static bool read_answer(const struct settings *settings, int connection, struct 
     static char buffer[ANSWER_MAX + 1];
     size_t have = 0, head = 0, need = ANSWER_MAX;
     while (have < need) {
-        size_t count = receive(settings, connection, buffer + have, need - have);
+        size_t count = receive(settings, connection, buffer + have, need - have, &answer->heard);
         if (count == 0)
             break;
         size_t seen_before = have;
@@ -62,7 +66,7 @@ bool ask(const struct settings *settings, int connection, struct answer *answer)
 {
     struct request request;
     write_request(&request, settings);
-    send_request(settings, connection, &request);
+    answer->heard = send_request(settings, connection, &request);
     bool answered = read_answer(settings, connection, answer);
     close(connection);
     return answered;

@@ -150,6 +150,10 @@ def refusal(status: int, reason: bytes) -> bytes:
 Turn = bytes | Callable[[socket.socket, bytes], None]
 
 
+def reset(_connection: socket.socket, _request: bytes) -> None:
+    """Close without reading: the other end gets a reset rather than an end."""
+
+
 @dataclass
 class Daemon:
     """A scripted daemon: plays one turn a connection, the last one ever again; remembers what it was asked."""
@@ -169,10 +173,10 @@ class Daemon:
 
     def play(self, connection: socket.socket) -> None:
         """Read one request and play the next turn."""
-        request = b""
-        while not request.endswith(b"\r\n\r\n") and (received := connection.recv(4096)):
-            request += received
         turn = self.turns[min(len(self.requests), len(self.turns) - 1)]
+        request = b""
+        while turn is not reset and not request.endswith(b"\r\n\r\n") and (received := connection.recv(4096)):
+            request += received
         self.requests.append(request)
         if isinstance(turn, bytes):
             connection.sendall(turn)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import socket
 
 import pytest
 
-from tests.helper.harness import TOKEN, Place, Turn, ok, refusal, serving
+from tests.helper.harness import TOKEN, Place, Turn, ok, refusal, reset, serving
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 12\r\n"
 
@@ -162,11 +161,6 @@ def test_a_refusal_needs_no_exact_length(place: Place, answer: bytes) -> None:
     assert (said.code, said.out, said.err) == (69, b"", "broker-helper: no luck\n")
 
 
-def reset(connection: socket.socket, _request: bytes) -> None:
-    """Close without reading: the other end gets a reset rather than an end."""
-    connection.close()
-
-
 @pytest.mark.parametrize("nothing", [b"", reset], ids=["end", "reset"])
 def test_a_connection_that_closes_without_an_answer_is_tried_once_more(place: Place, nothing: Turn) -> None:
     """A daemon that drains or was killed is invisible when its successor answers."""
@@ -183,3 +177,20 @@ def test_it_is_tried_exactly_once_more(place: Place) -> None:
     assert (said.code, said.out) == (69, b"")
     assert "broker status" in said.err
     assert len(daemon.requests) == 2
+
+
+def test_a_try_that_a_dying_daemon_took_along_does_not_count(place: Place) -> None:
+    """A daemon that is killed ends the connection it answers on a moment before the socket at which the next one waits."""
+    with serving(place.socket, b"", reset, ok()) as daemon:
+        said = place.run()
+    assert (said.code, said.out, said.err) == (0, TOKEN + b"\n", "")
+    assert len(daemon.requests) == 3
+
+
+def test_a_socket_that_takes_nobody_is_given_up(place: Place) -> None:
+    """After three tries, whatever else it would do."""
+    with serving(place.socket, reset) as daemon:
+        said = place.run()
+    assert (said.code, said.out) == (69, b"")
+    assert "broker status" in said.err
+    assert len(daemon.requests) == 3
