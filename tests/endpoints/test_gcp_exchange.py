@@ -42,6 +42,16 @@ async def test_what_the_executable_prints_is_exchanged_for_the_access_token(worl
     assert narrowed.json()["access_token"] == "fake-scope-b-2"
 
 
+async def test_what_the_config_names_is_exchanged_whatever_its_kind() -> None:
+    """As the metadata server gives it: the file of `broker setup gcp` works for a company's own command too."""
+    command = Google(facts={}, kind=Kind.API_KEY)
+    async with serving({"cmd": command}, default="cmd", type_name="command") as world:
+        subject = (await world.subject_token("cmd"))["id_token"]
+        assert "fake-scope" not in subject
+        answer = await world.post("/v1/token", GRANT | {"subject_token": subject})
+        assert answer.json()["access_token"] == "fake-scope-a+scope-b-1"
+
+
 async def test_a_credential_that_is_a_jwt_is_the_subject_token_itself() -> None:
     """For a workload identity pool of Google's: there the exchange is Google's own."""
     async with serving({"jwt": Google(kind=Kind.API_KEY)}) as world:

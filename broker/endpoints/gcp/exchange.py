@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -70,7 +71,7 @@ class Exchange:
         kind = self._accounts.kind(name)
         asker = Caller(peer, wants=kind)
         ends = self._broker.clock.now().wall + UNENDING_S
-        if kind is Kind.ACCESS_TOKEN:
+        if name in self._accounts.credentials():
             await self._broker.details(name, _DEADLINE_S, asker)  # may it, and can it be had?
             subject = f"{name}.{self._tokens.issue(_PURPOSE, name).reveal()}"
         else:
@@ -94,7 +95,7 @@ class Exchange:
         name, _, token = form.get("subject_token", "").rpartition(".")
         if not self._tokens.knows(_PURPOSE, name, token):
             raise Refused("this subject token is none, or no longer one, of this daemon's; run the executable again")
-        asker = await caller(request, Kind.ACCESS_TOKEN)
+        asker = replace(await caller(request, Kind.ACCESS_TOKEN), wants=self._accounts.kind(name))
         scopes = tuple(form.get("scope", "").split())
         wish = Wish(scopes=scopes) if scopes and self._accounts.can_wish(name) else None
         served = await self._broker.token(name, wanted_life_s(self._broker.keeper(name)), _DEADLINE_S, asker, wish)
