@@ -1,4 +1,9 @@
-"""Every place secrets come from. Importing this loads no source's library: that waits for the first fetch."""
+"""Every place secrets come from. Importing this loads no source's library: that waits for the first fetch.
+
+`interface` is what a source is to the rest; each is a file or a folder here. What several share: `answer`, `expiry` and
+`complaint` read what others say, `references` settings that are secrets, `program` and `process` run other programs, `web`
+speaks HTTP, `blocking` has threads for libraries that wait. Concrete sources are known to the daemon and the command line.
+"""
 
 from typing import Final
 
