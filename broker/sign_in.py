@@ -37,7 +37,8 @@ class Invitation:
     """Where a person signs in, and how long that is good for. `state` names the sign-in, and tells its answer from others'.
 
     With a device code: `user_code` is what the person types at `url`, or compares at `complete_url`, which has it filled
-    in; whether it was confirmed is asked every `interval_s`.
+    in; whether it was confirmed is asked every `interval_s`. `issuer`: what the browser's answer must name as its origin
+    (RFC 9207), from a provider that says that its answers do.
     """
 
     url: str
@@ -46,3 +47,4 @@ class Invitation:
     user_code: str | None = None
     complete_url: str | None = None
     interval_s: float = INTERVAL_S
+    issuer: str | None = None

@@ -86,8 +86,8 @@ def _by_browser(client: Client, source: str, page: Page, *, opens: bool) -> bool
             _open(invitation.url)
         else:
             click.echo("A browser elsewhere ends at an address that it cannot open: paste that address here.", err=True)
-            threading.Thread(target=_take_pasted, args=(redirect, invitation.state), daemon=True).start()
-        code = redirect.code(invitation.state, invitation.expires_in_s)
+            threading.Thread(target=_take_pasted, args=(redirect, invitation), daemon=True).start()
+        code = redirect.code(invitation.state, invitation.expires_in_s, invitation.issuer)
         return client.finish_login(source, invitation.state, code)
 
 
@@ -121,7 +121,7 @@ def _show_code(invitation: Invitation) -> None:
     )
 
 
-def _take_pasted(redirect: Redirect, state: str) -> None:
+def _take_pasted(redirect: Redirect, invitation: Invitation) -> None:
     """Read what a person pastes, until it is the answer; the end of stdin says that nobody will."""
     # By os.read: a thread that holds Python's own stdin would keep the interpreter from ending.
     waiting = b""
@@ -130,7 +130,7 @@ def _take_pasted(redirect: Redirect, state: str) -> None:
         waiting = waiting[-_LINE_MAX:]
         for line in lines:
             text = line.decode("ascii", "replace").strip()
-            if text and redirect.paste(text, state):
+            if text and redirect.paste(text, invitation.state, invitation.issuer):
                 return
             if text:
                 click.echo("That is not the answer to this sign-in: paste the whole address.", err=True)

@@ -27,6 +27,7 @@ _SAID_MAX: Final = 200
 _FIELDS_MAX: Final = 50
 _CODE: Final = re.compile(r"[A-Za-z0-9._~/+=-]{8,4096}", re.ASCII)
 """What looks like a code alone: no query, so no address."""
+_ISSUER: Final = "iss"
 _POLL_S: Final = 0.02
 """How soon the page is gone when it is no longer wanted."""
 _HEADERS: Final = {
@@ -56,20 +57,24 @@ class Redirect:
         """What the provider is to send the browser to."""
         return f"http://{self._server.page.host}:{self.port}{self._server.page.path}"
 
-    def paste(self, text: str, state: str) -> bool:
+    def paste(self, text: str, state: str, issuer: str | None = None) -> bool:
         """Take what a person copied from a browser elsewhere: the whole address that it ended at, or the code alone.
 
-        Return False where it is neither, or the answer to another sign-in.
+        Return False where it is neither, or the answer to another sign-in, and for a code that does not say whose it
+        is where `issuer` wants that.
         """
         found = {"code": text, "state": state} if _CODE.fullmatch(text) else _answer(text)
-        if found is None or not _belongs(found, state):
+        if found is None or not _belongs(found, state) or (issuer is not None and _ISSUER not in found):
             return False
         with suppress(queue.Full):
             self._server.answers.put_nowait(found)
         return True
 
-    def code(self, state: str, within_s: float) -> str:
-        """Wait for the code that belongs to `state`. Raises `NeedsLogin` where the provider refuses, or nobody comes."""
+    def code(self, state: str, within_s: float, issuer: str | None = None) -> str:
+        """Wait for the code that belongs to `state`, and is of `issuer` where its answers say whose they are.
+
+        Raises `NeedsLogin` where the provider refuses, another one answers, or nobody comes.
+        """
         deadline = time.monotonic() + within_s
         while (left_s := deadline - time.monotonic()) > 0:
             try:
@@ -80,6 +85,7 @@ class Redirect:
             if not _belongs(answer, state):
                 continue
             if code := answer.get("code"):
+                _check_issuer(answer, issuer)
                 return code
             why = answer.get("error_description") or answer.get("error") or "no reason given"
             raise NeedsLogin(f"the identity provider refused: {printable(why)[:_SAID_MAX]}")
@@ -120,6 +126,19 @@ def _answer(target: str) -> dict[str, str] | None:
 
 def _belongs(answer: dict[str, str], state: str) -> bool:
     return hmac.compare_digest(answer.get("state", "").encode(), state.encode())
+
+
+def _check_issuer(answer: dict[str, str], issuer: str | None) -> None:
+    """Raise `NeedsLogin` where it is another's, compared to the letter (RFC 9207, 2.4).
+
+    Mix-up attack: a provider that is hostile, or was taken over, has the browser sign in at an honest one, and we would
+    hand the honest one's code to the hostile one's token endpoint.
+    """
+    found = answer.get(_ISSUER)
+    if issuer is None or found == issuer:
+        return
+    whose = "nobody (no iss)" if found is None else printable(found)[:_SAID_MAX]
+    raise NeedsLogin(f"the browser's answer is of {whose}, not of {printable(issuer)}; its code was sent nowhere")
 
 
 class _Server(ThreadingHTTPServer):

@@ -38,6 +38,9 @@ def _browser_back(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+ISSUER = "https://login.example"
+
+
 class _Back(Redirect):
     port = 8250
 
@@ -49,8 +52,8 @@ class _Back(Redirect):
     def uri(self) -> str:
         return f"http://{self.page.host}:8250{self.page.path}"
 
-    def code(self, state: str, within_s: float) -> str:
-        assert (state, within_s) == ("fake-state", 300)
+    def code(self, state: str, within_s: float, issuer: str | None = None) -> str:
+        assert (state, within_s, issuer) == ("fake-state", 300, ISSUER)
         return "fake-code"
 
 
@@ -69,7 +72,7 @@ def daemon(control: Script) -> Script:
 
 def invite(control: Script, **told: str | float) -> None:
     """Have the daemon tell what the person is to do."""
-    invitation = {"state": "fake-state", "expires_in_s": 300.0, "interval_s": 5.0, "joined": False}
+    invitation = {"state": "fake-state", "expires_in_s": 300.0, "interval_s": 5.0, "joined": False, "issuer": ISSUER}
     control.raw["/v1/login"] = json.dumps(invitation | told).encode()
 
 
@@ -188,7 +191,7 @@ def test_the_address_that_a_browser_elsewhere_ended_at_can_be_pasted(
     """From stdin, never as an argument; nonsense, and the answer to another sign-in, are told off and do no harm."""
     monkeypatch.setattr(login, "listening", listening)
     type_in("nonsense?\nhttp://localhost:8250/?state=other&code=x\n\n")
-    type_in("http://localhost:8250/oidc/callback?state=fake-state&code=fake-pasted-code\n")
+    type_in(f"http://localhost:8250/oidc/callback?state=fake-state&code=fake-pasted-code&iss={ISSUER}\n")
     said = type_("login corp --no-browser")
     assert (said.code, said.out) == (0, "signed in to corp\n")
     assert said.err.count("paste the whole address") == 2

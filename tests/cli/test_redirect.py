@@ -173,6 +173,31 @@ def test_what_a_person_pastes_counts_if_it_is_the_answer(page: Redirect, text: s
         assert page.code("fake-state", SOON_S) in text
 
 
+ISSUER = "https://login.example"
+
+
+def test_an_answer_of_another_provider_goes_nowhere(page: Redirect) -> None:
+    """Where the provider says that its answers name it: else a hostile one could be sent the code of an honest one."""
+    for more, whose in (
+        ("", "nobody"),
+        ("&iss=https://evil.example", "https://evil.example"),
+        (f"&iss={ISSUER}/", ISSUER),
+    ):
+        visit(page, GOOD + more)
+        with pytest.raises(NeedsLogin, match=f"is of {whose}.*, not of {ISSUER}; its code was sent nowhere"):
+            page.code("fake-state", SOON_S, ISSUER)
+    visit(page, f"{GOOD}&iss={ISSUER}")
+    assert page.code("fake-state", SOON_S, ISSUER) == "fake-code"
+
+
+def test_a_bare_code_cannot_say_whose_it_is(page: Redirect) -> None:
+    """Then the whole address is to be pasted."""
+    address = f"http://localhost:8250{GOOD}&iss={ISSUER}"
+    assert not page.paste("4/0A-fake-code", "fake-state", ISSUER)
+    assert page.paste(address, "fake-state", ISSUER)
+    assert page.code("fake-state", SOON_S, ISSUER) == "fake-code"
+
+
 def test_pasting_over_and_over_fills_no_memory(page: Redirect) -> None:
     """What is more than a few is dropped."""
     assert all(page.paste("fake-code", "fake-state") for _ in range(20))

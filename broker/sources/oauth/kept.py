@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from broker.secret import Secret, flaw_of_text
 from broker.sources.oauth.settings import OAuthSourceSettings
@@ -35,12 +35,9 @@ class Kept:
     @classmethod
     def read(cls, record: Secret, settings: OAuthSourceSettings) -> Kept | None:
         """Read what `record` wrote; None where it is broken, or good at another place."""
-        try:
-            found = json.loads(record.reveal())
-        except (ValueError, RecursionError):
-            return None
+        found = _fields(record)
         # A changed issuer must not have the refresh token sent to another server.
-        if not isinstance(found, dict) or _place(settings).items() - found.items():
+        if _place(settings).items() - found.items():
             return None
         token, flight = _secret(found.get("refresh_token")), _secret(found.get("flight"))
         scope, ended = found.get("scope"), found.get("ended")
@@ -48,6 +45,38 @@ class Kept:
         if token is None and ended is None:
             return None
         return cls(token, scope if isinstance(scope, str) else "", flight, ended)
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """A sign-in from before the settings were changed: as which client, and at which provider.
+
+    `here`: that is still the settings' provider.
+    """
+
+    client_id: str
+    provider: str
+    here: bool
+    refresh_token: Secret
+
+    @classmethod
+    def read(cls, record: Secret, settings: OAuthSourceSettings) -> Former | None:
+        """Read what `Kept.record` wrote; None where it is broken, or good with the present settings."""
+        found, place = _fields(record), _place(settings)
+        client_id, token = found.get("client_id"), _secret(found.get("refresh_token"))
+        if token is None or not isinstance(client_id, str) or not place.items() - found.items():
+            return None
+        provider = str(found.get("issuer") or found.get("token_url"))
+        here = all(found.get(name) == place[name] for name in ("issuer", "token_url"))
+        return cls(client_id, provider, here, token)
+
+
+def _fields(record: Secret) -> dict[str, Any]:
+    try:
+        found = json.loads(record.reveal())
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _place(settings: OAuthSourceSettings) -> dict[str, str | None]:

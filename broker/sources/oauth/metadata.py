@@ -16,16 +16,21 @@ _ENDPOINTS: Final = {
     "revoke_url": "revocation_endpoint",
 }
 """The metadata's names, by the settings that override them."""
+_NAMES_ITSELF: Final = "authorization_response_iss_parameter_supported"
 _ALIASES: Final = "mtls_endpoint_aliases"
 _URL_MAX: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The endpoints, by the names of the settings, and the scopes that are known to exist."""
+    """The endpoints, by the names of the settings, and the scopes that are known to exist.
+
+    `names_itself`: the answers that a browser brings back say whose they are (RFC 9207).
+    """
 
     endpoints: dict[str, str]
     scopes: frozenset[str]
+    names_itself: bool = False
 
 
 def addresses(issuer: str) -> tuple[str, str]:
@@ -56,7 +61,7 @@ def read(document: object, settings: OAuthSourceSettings) -> Metadata:
     endpoints = {name: _endpoint(name, url, settings) for name, url in found.items() if url is not None}
     scopes = document.get("scopes_supported")
     known = [scope for scope in scopes if isinstance(scope, str)] if isinstance(scopes, list) else []
-    return Metadata(endpoints, frozenset(known))
+    return Metadata(endpoints, frozenset(known), document.get(_NAMES_ITSELF) is True)
 
 
 def _given(aliases: dict[str, Any]) -> dict[str, Any]:

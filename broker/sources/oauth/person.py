@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -14,6 +14,8 @@ from broker.secret import Secret, flaw
 from broker.sign_in import EXPIRES_IN_S, INTERVAL_S, Invitation, Page, SignIn
 from broker.sources.blocking import Blocking
 from broker.sources.oauth.answer import Answer
+from broker.sources.oauth.kept import Former
+from broker.sources.oauth.provider import Provider
 from broker.sources.oauth.refusals import ProviderRefused
 from broker.sources.oauth.session import OFFLINE, Session, Want
 from broker.sources.oauth.settings import OAuthSettings, OAuthSourceSettings
@@ -82,23 +84,37 @@ class Person:
     async def logout(self) -> bool:
         """Forget the sign-in, then have the provider forget it. Raises `TransientFetchError` where it could not be told."""
         self._begun = None
-        found, token = await self._session.signed_out()
-        if token is None:
-            return found
-        try:
-            await self._revoke(token)
-        except FetchError as error:
-            raise TransientFetchError(f"signed out here, but the provider could not be told: {error}") from None
-        return True
+        gone = await self._session.signed_out()
+        if gone.former is not None:
+            await self._revoke_former(gone.former)
+        if gone.token is not None:
+            await self._tell(self._provider, gone.token, "the provider could not be told")
+        return gone.found or gone.former is not None
 
-    async def _revoke(self, token: Secret) -> None:
+    async def _revoke_former(self, former: Former) -> None:
+        """Have it forgotten as the client that it was made as: the settings were changed since."""
+        still = f"{former.provider} still knows the sign-in of client {former.client_id}; end it there"
+        if not former.here:  # what shows there who we are is not known any more, and our present secret is not for it
+            raise TransientFetchError(f"signed out here, but {still}")
+        provider = Provider(replace(self._provider.settings, client_id=former.client_id))
+        try:
+            await self._tell(provider, former.refresh_token, still)
+        finally:
+            provider.forget()
+
+    async def _tell(self, provider: Provider, token: Secret, otherwise: str) -> None:
+        try:
+            await self._revoke(provider, token)
+        except FetchError as error:
+            raise TransientFetchError(f"signed out here, but {otherwise}: {error}") from None
+
+    async def _revoke(self, provider: Provider, token: Secret) -> None:
         thread = Blocking("oauth")
-        settings = self._provider.settings
-        if settings.revoke_url is None and "revoke_url" not in (await self._provider.metadata(thread)).endpoints:
+        if provider.settings.revoke_url is None and "revoke_url" not in (await provider.metadata(thread)).endpoints:
             return  # it has no way to be told
-        url = await self._provider.endpoint(thread, "revoke_url")
+        url = await provider.endpoint(thread, "revoke_url")
         own = await self._session.refresh_token.proof.read()
-        await self._provider.call(
+        await provider.call(
             thread, url, own, lambda client: client.revoke(url, token.reveal()), what="revoke our token", sent=[token]
         )
 
@@ -115,7 +131,8 @@ class Person:
         where = await self._provider.call(thread, url, {}, address, what=_BEGIN, sent=())
         params = {"redirect_uri": redirect_uri, "code_verifier": verifier}
         self._begun = _Begun(Secret(state), scope, params, device=False)
-        return Invitation(where, state)
+        names_itself = (await self._provider.metadata(thread)).names_itself
+        return Invitation(where, state, issuer=self._provider.settings.issuer if names_itself else None)
 
     def _extra(self, scope: str) -> dict[str, Any]:
         settings = self._provider.settings

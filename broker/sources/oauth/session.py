@@ -14,7 +14,7 @@ from broker.errors import LoginRequired, TransientFetchError
 from broker.secret import Secret
 from broker.sources.interface import Context
 from broker.sources.oauth.answer import Answer
-from broker.sources.oauth.kept import Kept
+from broker.sources.oauth.kept import Former, Kept
 from broker.sources.oauth.provider import Provider
 from broker.sources.oauth.spending import RefreshToken
 
@@ -48,6 +48,18 @@ class Shared:
     def young(self) -> bool:
         """Whether most of its life is left."""
         return time.time() - self.answer.at < (1 - _YOUNG) * self.answer.lifetime_s
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What is forgotten: whether somebody was signed in, and the refresh token that is to be revoked.
+
+    `former`: a sign-in of before the settings were changed; that too.
+    """
+
+    found: bool
+    token: Secret | None
+    former: Former | None
 
 
 class Session:
@@ -86,15 +98,15 @@ class Session:
             await self.refresh_token.forget()
             return False
 
-    async def signed_out(self) -> tuple[bool, Secret | None]:
-        """Forget the sign-in; return whether there was one, and the refresh token of it that is to be revoked."""
+    async def signed_out(self) -> Gone:
+        """Forget the sign-in; say what there was of it."""
         async with self._turn:
-            found, token = self._only is not None, None
+            found, token, former = self._only is not None, None, self.refresh_token.former()
             with suppress(LoginRequired):
                 token = (await self.refresh_token.current()).refresh_token
             self._forget()
             await self.refresh_token.forget()
-            return found or token is not None, token
+            return Gone(found or token is not None, token, former)
 
     async def close(self) -> None:
         """Begin nothing more, and let what is under way come to its end."""

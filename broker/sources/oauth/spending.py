@@ -19,7 +19,7 @@ from broker.sources.blocking import Blocking
 from broker.sources.interface import Context
 from broker.sources.oauth.answer import Answer
 from broker.sources.oauth.flight import LONGEST, START_S, Flight
-from broker.sources.oauth.kept import Kept
+from broker.sources.oauth.kept import Former, Kept
 from broker.sources.oauth.proof import Proof
 from broker.sources.oauth.provider import REFRESH, Provider
 from broker.sources.oauth.refusals import ProviderRefused
@@ -67,6 +67,11 @@ class RefreshToken:
         if kept.ended is not None:
             raise self.required(kept.ended)
         return kept if kept.flight is None else await self._landed(kept, kept.flight)
+
+    def former(self) -> Former | None:
+        """Return a sign-in that is kept, but was made with other settings. Raises `TransientFetchError` while locked."""
+        record = self._record.get()
+        return None if record is None else Former.read(record, self._provider.settings)
 
     async def spend(self, kept: Kept, more: Mapping[str, str]) -> Answer:
         """Get another token, and store the next refresh token. Raises as `current` does."""

@@ -128,6 +128,15 @@ async def test_the_address_ties_the_answer_to_us(sources: Sources) -> None:
     assert base64.urlsafe_b64encode(digest).decode().rstrip("=") == challenge
 
 
+async def test_a_provider_whose_answers_name_it_is_held_to_that(sources: Sources) -> None:
+    """Who takes the browser's answer is told which name it must bear (RFC 9207); of others none is demanded."""
+    place = sources(flow="authorization-code")
+    assert (await place.source.begin_login(BACK)).issuer is None
+    place.idp.metadata["authorization_response_iss_parameter_supported"] = True
+    place.restart()
+    assert (await place.source.begin_login(BACK)).issuer == place.idp.address
+
+
 async def test_an_answer_counts_once_and_only_for_what_was_begun(sources: Sources) -> None:
     """A page that brings a code of somebody else's does not have us act as them, nor spoil the sign-in."""
     place = sources(flow="authorization-code")
@@ -194,3 +203,34 @@ async def test_signing_out_where_nobody_can_be_told_says_so(sources: Sources) ->
     place.restart()
     await place.sign_in()
     assert await place.source.logout()
+
+
+async def test_signing_out_gives_back_what_another_client_was_given(sources: Sources) -> None:
+    """Also when `client_id` was changed since: else the provider would honour the refresh token for months."""
+    place = sources()
+    await place.sign_in()
+    before = place.idp.live
+    place.restart(client_id="another")
+    assert await place.source.logout()
+    assert (place.idp.form["token"], place.idp.form["client_id"]) == (before, "me")
+    assert place.context.login.record is None
+    assert not await place.source.logout()
+
+
+async def test_signing_out_names_who_still_knows_a_sign_in(sources: Sources) -> None:
+    """Where a client that the config no longer has cannot give it back, or the provider itself was changed."""
+    place = sources()
+    await place.sign_in()
+    place.idp.script["/revoke"] = (401, {"error": "invalid_client"})
+    place.restart(client_id="another")
+    still = f"signed out here, but {place.idp.address} still knows the sign-in of client me; end it there"
+    with pytest.raises(TransientFetchError, match=f"{still}: .*refused"):
+        await place.source.logout()
+    place.restart()
+    await place.sign_in()
+    told = place.idp.calls["/revoke"]
+    place.restart(issuer=None, token_url="https://elsewhere.example/t", device_url="https://elsewhere.example/d")
+    with pytest.raises(TransientFetchError, match=f"{still}$"):
+        await place.source.logout()
+    assert place.idp.calls["/revoke"] == told, "the present client's secret is not for another provider"
+    assert place.context.login.record is None
