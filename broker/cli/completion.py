@@ -22,7 +22,7 @@ def completion_command(ctx: click.Context, shell: str) -> None:
     It completes commands, options and credential names.
 
     \b
-    bash  broker completion bash > ~/.local/share/bash-completion/completions/broker
+    bash  echo 'eval "$(broker completion bash)"' >> ~/.bashrc
     zsh   echo 'eval "$(broker completion zsh)"' >> ~/.zshrc
     fish  broker completion fish > ~/.config/fish/completions/broker.fish
     """  # noqa: D301  # \b is click's mark for "do not rewrap"

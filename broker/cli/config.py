@@ -26,7 +26,10 @@ def config_command() -> None:
 
 @config_command.command("check", epilog=examples("broker config check"))
 def check() -> None:
-    """Read the config as the daemon does; print every problem and exit with 78, or say OK."""
+    """Say OK, or print every problem and exit with 78.
+
+    The config is read as the daemon reads it.
+    """
     config = _read()
     used = len(config.sources)
     click.echo(f"OK: {config.path}: {_count(len(config.credentials), 'credential')}, {_count(used, 'source')}")

@@ -64,21 +64,28 @@ def refresh_command(name: str | None, *, as_json: bool) -> None:
 @click.command("export", epilog=examples('eval "$(broker export work)"', "broker export work --format headers"))
 @click.argument("name", type=CREDENTIAL)
 @click.option(
-    "--format", "form", type=click.Choice([*formats.FORMATS, gcp_executable.NAME]), default="env", show_default=True
+    "--format",
+    "form",
+    metavar="FORMAT",
+    type=click.Choice([*formats.FORMATS, gcp_executable.NAME]),
+    default="env",
+    show_default=True,
+    help="One of those above.",
 )
 @VARIABLE
 def export_command(name: str, form: str, variable: str | None) -> None:
     """Print credential NAME for another program.
 
     \b
-    env                 lines for a shell: ANTHROPIC_API_KEY, or what programs look for of its kind
+    env                 lines for a shell: ANTHROPIC_API_KEY, or its kind's own
     json                all its parts
-    headers             the JSON map that Claude Code's otelHeadersHelper and headersHelper take
-    credential-process  of an AWS session, what a profile's credential_process prints
-    claude              of an AWS session, what Claude Code's awsCredentialExport prints
+    headers             a JSON map, for an otelHeadersHelper or headersHelper
+    credential-process  of an AWS session, for a profile's credential_process
+    claude              of an AWS session, for Claude Code's awsCredentialExport
     anthropic-env, anthropic-profile, anthropic-credentials
-                        of an anthropic source, the variables and files that Claude Code and Anthropic's SDKs read
-    gcp-executable      what Google's clients run for an external account; see: broker setup gcp
+                        of an anthropic source, the variables and files that
+                        Claude Code and Anthropic's SDKs read
+    gcp-executable      for Google's clients; see: broker setup gcp
     """  # noqa: D301  # \b is click's mark for "do not rewrap"
     if form == gcp_executable.NAME:
         click.echo(gcp_executable.answer(name))

@@ -68,14 +68,20 @@ def proxycast(**asked: Any) -> int:  # noqa: ANN401  # see `_import`
 @import_command.command("dotenv", epilog=examples("broker import dotenv .env --dry-run", "broker import dotenv .env"))
 @_options
 def dotenv(**asked: Any) -> int:  # noqa: ANN401  # see `_import`
-    """Carry over what Claude Code and the clouds' programs read of a .env FILE."""
+    """Carry over the keys of a .env FILE.
+
+    That is what Claude Code and the clouds' programs would read of it.
+    """
     return _import("dotenv", **asked)
 
 
 @import_command.command("aws", epilog=examples("broker import aws ~/.aws/credentials --dry-run"))
 @_options
 def aws(**asked: Any) -> int:  # noqa: ANN401  # see `_import`
-    """Carry over the profiles of an AWS credentials FILE (or config file) that have keys."""
+    """Carry over the profiles of an AWS credentials FILE.
+
+    Those that have keys; the FILE may be AWS's config, too.
+    """
     return _import("aws", **asked)
 
 

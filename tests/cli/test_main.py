@@ -31,9 +31,11 @@ def every_command() -> Iterator[str]:
 
 @pytest.mark.parametrize("command", list(every_command()))
 def test_every_command_has_help_with_an_example(type_: Type, command: str) -> None:
-    """And the example begins with the command itself."""
+    """It fits a terminal of eighty columns, no summary is cut off, and the example begins with the command itself."""
     said = type_(f"{command} --help")
     assert said.code == 0
+    assert [line for line in said.out.splitlines() if len(line) > 80] == []
+    assert "...\n" not in said.out.partition("Commands:\n")[2]
     assert "Example" in said.out
     assert f"broker {command}" in said.out.partition("Example")[2]
 

@@ -19,7 +19,10 @@ SETUPS: Final = {
 
 
 @click.group(
-    "setup", cls=LazyGroup, modules=SETUPS, epilog=examples("broker setup systemd", "broker setup systemd --undo")
+    "setup",
+    cls=LazyGroup,
+    modules=SETUPS,
+    epilog=examples("broker setup claude-code", "broker setup claude-code --undo"),
 )
 def setup_command() -> None:
     """Make other programs work with the broker, or undo that."""

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     epilog=examples(
         "broker setup claude-code --dry-run",
         "broker setup claude-code --credential work",
-        "broker setup claude-code --credential work --provider litellm --base-url https://llm.example:4000",
-        "broker setup claude-code --credential bedrock --provider bedrock --region us-east-1",
-        "broker setup claude-code --credential vertex --provider vertex --project my-project --region global",
+        "broker setup claude-code --credential work --provider litellm \\\n      --base-url https://llm.example:4000",
+        "broker setup claude-code --credential bedrock --provider bedrock \\\n      --region us-east-1",
+        "broker setup claude-code --credential vertex --provider vertex \\\n      --project my-project --region global",
         "broker setup claude-code --undo",
     ),
 )
@@ -54,12 +54,13 @@ def claude_code_command(
     stay. Values that are not the broker's are shown as "…". What an earlier setup for another provider wrote goes.
 
     \b
-    anthropic, litellm     the helper gives the key
-    bedrock --via export   the helper gives AWS keys, and new ones after a refusal; the most robust
-    bedrock --via endpoint [endpoints.aws] of the daemon gives them, as to every AWS program
-    bedrock --via bearer   the helper gives a Bedrock API key
-    vertex --via helper    the helper gives an access token; the most robust
-    vertex --via metadata  [endpoints.gcp] of the daemon gives it, as to every Google program
+    anthropic, litellm      the helper gives the key
+    bedrock --via export    the most robust: the helper gives AWS keys, and new
+                            ones after a refusal
+    bedrock --via endpoint  [endpoints.aws] gives them, as to every AWS program
+    bedrock --via bearer    the helper gives a Bedrock API key
+    vertex --via helper     the most robust: the helper gives an access token
+    vertex --via metadata   [endpoints.gcp] gives it, as to every Google program
 
     \b
     user     ~/.claude/settings.json ($CLAUDE_CONFIG_DIR)
