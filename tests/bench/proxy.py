@@ -12,7 +12,6 @@ Either read is a GET with an answer of about our size; the proxy adds the token 
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ from typing import Final
 
 from tests.bench.load import Load, Target
 from tests.bench.place import MissingProgram
-from tests.real.openbao import BAO, ROOT_TOKEN, openbao
-from tests.real.process import terminate, wait_until
+from tests.real.openbao import BAO, ROOT_TOKEN, attendant, openbao
+from tests.real.process import wait_until
 
 _KEY: Final = "fake-token-1"
 _CONFIG: Final = """
@@ -69,15 +68,5 @@ def _proxy(folder: Path, address: str) -> Iterator[Path]:
     socket, token_file, config = folder / "proxy.sock", folder / "token", folder / "proxy.hcl"
     token_file.write_text(ROOT_TOKEN)
     config.write_text(_CONFIG.format(address=address, token_file=token_file, socket=socket))
-    process = subprocess.Popen(
-        [str(BAO), "proxy", f"-config={config}"],
-        env={"HOME": str(folder), "PATH": "/usr/bin:/bin"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
+    with attendant("proxy", config):
         yield socket
-    finally:
-        terminate(process)

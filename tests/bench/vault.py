@@ -24,27 +24,15 @@ from tests.bench.figure import Figure, show
 from tests.bench.memory import Resident
 from tests.bench.place import MissingProgram, daemon_process
 from tests.real import postgres
-from tests.real.company import ROLE_ID, SECRET_ID, Company, company
-from tests.real.openbao import BAO
+from tests.real.company import ENVIRONMENT, LEASED, ROLE_ID, SECRET_ID, Company, company, configured
+from tests.real.openbao import BAO, attendant
 from tests.real.postgres import ADMIN, PASSWORD, Postgres
-from tests.real.process import terminate, wait_until
+from tests.real.process import wait_until
 
 LASTING_S: Final = 600.0
 TTL: Final = "20s"
 MAX_TTL: Final = "60s"
 _CREATE: Final = "CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}';"
-_OURS: Final = """
-[sources.corp]
-type = "vault"
-address = "{address}"
-auth = {{ method = "approle", role_id = "{role_id}", secret_id = {{ env = "SECRET_ID" }} }}
-
-[credentials.work]
-source = "corp"
-path = "database/creds/reader"
-field = "password"
-min_validity = "1s"
-"""
 _AGENT: Final = """
 vault {{ address = "{address}" }}
 auto_auth {{
@@ -86,8 +74,8 @@ def figures(lasting_s: float = LASTING_S) -> list[Figure]:
         ours, theirs = (stack.enter_context(_counting(server.address)) for _ in range(2))
         their_first_s, agent = stack.enter_context(_agent(folder, theirs.address))
         began = time.monotonic()
-        toml = _OURS.format(address=ours.address, role_id=ROLE_ID)
-        daemon = stack.enter_context(daemon_process(toml, {"SECRET_ID": SECRET_ID}))
+        toml = configured(ours.address, *LEASED, 'min_validity = "1s"')
+        daemon = stack.enter_context(daemon_process(toml, ENVIRONMENT))
         assert daemon.place.call("GET", "/v1/token?ttl_ms=1000")[0] == 200
         our_first_s = time.monotonic() - began
         time.sleep(lasting_s)  # the subject of the measurement
@@ -123,21 +111,12 @@ def _agent(folder: Path, address: str) -> Iterator[tuple[float, subprocess.Popen
     """Run the agent; give how long its first token took."""
     (folder / "role").write_text(ROLE_ID)
     (folder / "secret").write_text(SECRET_ID)
-    (folder / "agent.hcl").write_text(_AGENT.format(address=address, folder=folder))
+    config = folder / "agent.hcl"
+    config.write_text(_AGENT.format(address=address, folder=folder))
     began = time.monotonic()
-    process = subprocess.Popen(
-        [str(BAO), "agent", f"-config={folder / 'agent.hcl'}"],
-        env={"HOME": str(folder), "PATH": "/usr/bin:/bin"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
+    with attendant("agent", config) as process:
         wait_until((folder / "token").exists, "the agent renders the password", poll_s=0.002)
         yield time.monotonic() - began, process
-    finally:
-        terminate(process)
 
 
 @contextmanager

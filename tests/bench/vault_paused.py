@@ -14,24 +14,13 @@ from typing import Final
 
 from tests.bench.figure import Figure, show
 from tests.bench.place import MissingProgram, daemon
-from tests.real.company import READ, ROLE_ID, SECRET_ID, company
+from tests.real.company import ENVIRONMENT, KEPT, READ, company, configured
 from tests.real.openbao import BAO
 from tests.real.paused import BRIEF_S, waits
 
 PAUSED_S: Final = 20.0
 RATIO: Final = 1.5
-_TOML: Final = """
-[sources.corp]
-type = "vault"
-address = "{address}"
-auth = {{ method = "approle", role_id = "{role_id}", secret_id = {{ env = "SECRET_ID" }} }}
-
-[credentials.work]
-source = "corp"
-path = "secret/claude"
-max_age = "1s"
-refresh_interval_min = "1s"
-"""
+_RESTLESS: Final = ('max_age = "1s"', 'refresh_interval_min = "1s"')
 
 
 def figures(for_s: float = PAUSED_S) -> list[Figure]:
@@ -42,7 +31,7 @@ def figures(for_s: float = PAUSED_S) -> list[Figure]:
         bao.approle()
         bao.allow({"secret/data/claude": READ})
         bao.put("claude", key="fake-token-1")
-        with daemon(_TOML.format(address=bao.address, role_id=ROLE_ID), {"SECRET_ID": SECRET_ID}) as place:
+        with daemon(configured(bao.address, *KEPT, *_RESTLESS), ENVIRONMENT) as place:
             before, paused = waits(bao, place, for_s)
     there_ms, gone_ms = (statistics.median(found) * 1000 for found in (before, paused))
     detail = f"{gone_ms:.2f} ms of {len(paused)} asked, and {there_ms:.2f} ms of {len(before)}"

@@ -23,6 +23,11 @@ from tests.real.process import pause
 ROLE_ID: Final = "fake-role-id"
 SECRET_ID: Final = "fake-secret-id"
 READ: Final = ("read",)
+ENVIRONMENT: Final = {"SECRET_ID": SECRET_ID}
+"""What a daemon with the config of `configured` needs."""
+KEPT: Final = ('path = "secret/claude"',)
+LEASED: Final = ('path = "database/creds/reader"', 'field = "password"')
+"""Lines of a credential: a stored key, and a lent password."""
 
 
 class Refusal(AssertionError):
@@ -137,6 +142,14 @@ def company(home: Path, config: Path | None = None) -> Iterator[Company]:
         if made._server is not None:
             made.resume()
         made.stop()
+
+
+def configured(address: str, *credential: str) -> str:
+    """Write our config for the server at `address`, signed in to by approle; with a credential `work` of these lines."""
+    auth = f'{{ method = "approle", role_id = "{ROLE_ID}", secret_id = {{ env = "SECRET_ID" }} }}'
+    source = ["[sources.corp]", 'type = "vault"', f'address = "{address}"', f"auth = {auth}"]
+    work = ["[credentials.work]", 'source = "corp"', *credential] if credential else []
+    return "\n".join([*source, *work, ""])
 
 
 def pocket(**secrets: str) -> Context:

@@ -77,3 +77,20 @@ def openbao(home: Path, *, port: int | None = None, config: Path | None = None) 
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def attendant(kind: str, config: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run `bao agent` or `bao proxy` with this config, in its folder, until the block ends."""
+    process = subprocess.Popen(
+        [str(BAO), kind, f"-config={config}"],
+        env={"HOME": str(config.parent), "PATH": "/usr/bin:/bin"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        terminate(process)

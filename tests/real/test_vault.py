@@ -28,7 +28,7 @@ from tests.contracts.source_contract import (
     token_of,
 )
 from tests.real.claude import Answer
-from tests.real.company import READ, ROLE_ID, SECRET_ID, Company, company, pocket
+from tests.real.company import ENVIRONMENT, KEPT, READ, ROLE_ID, SECRET_ID, Company, company, configured, pocket
 from tests.real.conftest import Developer, Need
 from tests.real.installed import Place, running
 from tests.real.openbao import BAO
@@ -276,26 +276,15 @@ async def test_our_token_is_kept_alive_and_replaced(own: Company) -> None:
     await made.close()
 
 
-CONFIG = """
-[sources.corp]
-type = "vault"
-address = "{address}"
-auth = {{ method = "approle", role_id = "{role_id}", secret_id = {{ env = "SECRET_ID" }} }}
-
-[credentials.work]
-source = "corp"
-path = "secret/claude"
-audience = ["{audience}"]
-refresh_interval_min = "1s"
-"""
+OFTEN = ('refresh_interval_min = "1s"',)
 
 
 @pytest.fixture
 def claude_key(own: Company, place: Place, upstream: Upstream) -> Iterator[None]:
     """A daemon that gets the upstream's key from the server."""
     own.put("claude", key=upstream.mint.mint().text)
-    place.configure(CONFIG.format(address=own.address, role_id=ROLE_ID, audience=upstream.url))
-    with running(place, env={"SECRET_ID": SECRET_ID}):
+    place.configure(configured(own.address, *KEPT, *OFTEN, f'audience = ["{upstream.url}"]'))
+    with running(place, env=ENVIRONMENT):
         yield
 
 
@@ -327,9 +316,8 @@ def test_fifty_credentials_of_one_source_ask_for_one_login(own: Company, place: 
     for number in range(50):
         own.put(f"c{number}", key=f"fake-token-{number}")
         tables.append(f'[credentials.c{number}]\nsource = "corp"\npath = "secret/c{number}"\n')
-    source_table = CONFIG.partition("[credentials.work]")[0].format(address=own.address, role_id=ROLE_ID)
-    place.configure(source_table + "\n".join(tables))
-    with running(place, env={"SECRET_ID": SECRET_ID}), ThreadPoolExecutor(50) as pool:
+    place.configure(configured(own.address) + "\n".join(tables))
+    with running(place, env=ENVIRONMENT), ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(lambda number: place.call("GET", f"/v1/token?credential=c{number}"), range(50)))
         assert answers == [(200, f"fake-token-{number}".encode()) for number in range(50)]
         assert own.logins() == 1
@@ -355,10 +343,8 @@ PAUSE_S = 6.0
 @pytest.mark.slow
 def test_a_paused_server_slows_nobody_who_has_a_key(own: Company, place: Place) -> None:
     """Its keys are old by then and a look for newer ones hangs: the median wait is at most half as long again."""
-    place.configure(
-        CONFIG.format(address=own.address, role_id=ROLE_ID, audience="http://127.0.0.1:1") + 'max_age = "1s"\n'
-    )
-    with running(place, env={"SECRET_ID": SECRET_ID}):
+    place.configure(configured(own.address, *KEPT, *OFTEN, 'max_age = "1s"'))
+    with running(place, env=ENVIRONMENT):
         before, paused = waits(own, place, PAUSE_S)
     assert statistics.median(paused) <= 1.5 * statistics.median(before)
     assert statistics.quantiles(paused, n=20)[-1] < BRIEF_S + 0.1, "nobody waits longer than the brief wait"

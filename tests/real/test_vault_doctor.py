@@ -9,24 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.company import READ, ROLE_ID, SECRET_ID, Company, company
+from tests.real.company import ENVIRONMENT, KEPT, READ, SECRET_ID, Company, company, configured
 from tests.real.conftest import Need
 from tests.real.installed import BROKER, Place
 from tests.real.openbao import BAO
 from tests.real.process import DEADLINE_S
 
 pytestmark = pytest.mark.real
-
-CONFIG = """
-[sources.corp]
-type = "vault"
-address = "{address}"
-auth = {{ method = "approle", role_id = "{role_id}", secret_id = {{ env = "SECRET_ID" }} }}
-
-[credentials.work]
-source = "corp"
-path = "secret/claude"
-"""
 
 
 @pytest.fixture
@@ -37,7 +26,7 @@ def bao(need: Need, tmp_path: Path, place: Place) -> Iterator[Company]:
         made.approle()
         made.allow({"secret/data/claude": READ})
         made.put("claude", key="fake-token-1")
-        place.configure(CONFIG.format(address=made.address, role_id=ROLE_ID))
+        place.configure(configured(made.address, *KEPT))
         yield made
 
 
@@ -45,7 +34,7 @@ def findings(place: Place) -> list[tuple[str, str]]:
     """Ask the doctor; return what is wrong with the credential, and what to do."""
     done = subprocess.run(
         [str(BROKER), "doctor", "--json"],
-        env={**place.env, "SECRET_ID": SECRET_ID, "PATH": "/usr/bin:/bin"},
+        env={**place.env, **ENVIRONMENT, "PATH": "/usr/bin:/bin"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

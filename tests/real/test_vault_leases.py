@@ -17,7 +17,7 @@ from broker.sources.vault.settings import VaultSettings, VaultSourceSettings
 from broker.sources.vault.source import VaultFetcher, VaultSource
 from tests.contracts.source_contract import token_of
 from tests.real import postgres as postgres_server
-from tests.real.company import ROLE_ID, SECRET_ID, Company, company, pocket
+from tests.real.company import ENVIRONMENT, LEASED, ROLE_ID, SECRET_ID, Company, company, configured, pocket
 from tests.real.conftest import Need
 from tests.real.installed import Place, running
 from tests.real.openbao import BAO, ROOT_TOKEN
@@ -182,24 +182,10 @@ async def test_a_write_gives_a_certificate_or_a_ciphertext(bao: Company) -> None
     await source.close()
 
 
-CONFIG = """
-[sources.corp]
-type = "vault"
-address = "{address}"
-auth = {{ method = "approle", role_id = "{role_id}", secret_id = {{ env = "SECRET_ID" }} }}
-
-[credentials.work]
-source = "corp"
-path = "database/creds/reader"
-field = "password"
-min_validity = "100ms"
-"""
-
-
 def test_the_daemon_keeps_a_lease_alive_and_gives_it_back(bao: Company, users: Postgres, place: Place) -> None:
     """Ahead of time, with nobody asking, for as long as the server lets it; at its end nothing is left there."""
-    place.configure(CONFIG.format(address=bao.address, role_id=ROLE_ID))
-    with running(place, env={"SECRET_ID": SECRET_ID}) as daemon:
+    place.configure(configured(bao.address, *LEASED, 'min_validity = "100ms"'))
+    with running(place, env=ENVIRONMENT) as daemon:
         ask = {"CLAUDE_CODE_API_KEY_HELPER_TTL_MS": "100"}
         first = place.ask("work", env=ask).stdout
         assert first
