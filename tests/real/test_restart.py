@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Final
 
 import pytest
@@ -20,8 +22,32 @@ from tests.real.upstream import Upstream
 pytestmark = pytest.mark.real
 
 FIRST_TOKEN_S: Final = 0.5
+LOADING_S: Final = 0.2
+"""What aiohttp takes to load on the machines that this is promised for; a slower one gets as much more time."""
 TRIES: Final = 5
 """The machine may be busy with other things: one start in so many shows how quick it is."""
+
+
+@dataclass
+class Starts:
+    """How long starts took, in seconds, and right after each late one how long aiohttp alone took to load."""
+
+    took: list[float] = field(default_factory=list)
+    loading: list[float] = field(default_factory=list)
+
+    def note(self, took_s: float) -> None:
+        """Take one up."""
+        self.took.append(took_s)
+        if took_s >= FIRST_TOKEN_S:
+            began = time.monotonic()
+            subprocess.run([sys.executable, "-c", "import aiohttp.web"], env={}, check=True)
+            self.loading.append(time.monotonic() - began)
+
+    @property
+    def quick(self) -> bool:
+        """Whether one was as quick as promised."""
+        slowness = max(1.0, min(self.loading, default=0.0) / LOADING_S)
+        return min(self.took, default=math.inf) < FIRST_TOKEN_S * slowness
 
 
 @pytest.fixture
@@ -47,19 +73,18 @@ def test_after_kill_9_the_first_token_comes_from_the_cache(
         daemon.kill()
     expires_at = upstream.mint.issued[0].expires_at
     assert expires_at is not None
-    took = []
-    for _ in range(TRIES):
+    starts = Starts()
+    while not starts.quick and len(starts.took) < TRIES:
+        began = time.monotonic()
         with starting(place, keyed) as daemon:
-            began = time.monotonic()
             assert first_answer(place) == "fake-token-1"
-            took.append(time.monotonic() - began if idle_machine() else cpu_s(daemon.process.pid))
+            took_s = time.monotonic() - began
             asked_at = time.time()
             left_s = place.credential("work")["expires_in_s"]
             assert expires_at - time.time() - 2 < left_s <= expires_at - asked_at + 1
             daemon.kill()
-        if min(took) < FIRST_TOKEN_S:
-            break
-    assert min(took) < FIRST_TOKEN_S, f"seconds: {took}"
+        starts.note(took_s)
+    assert starts.quick, starts
     assert upstream.mint.count == 1, "the source was asked again"
 
 
@@ -104,17 +129,6 @@ def ask(place: Place) -> str:
     status, body = place.call("GET", "/v1/token")
     assert status == 200, body
     return body.decode()
-
-
-def idle_machine() -> bool:
-    """Whether nobody else wants the processors."""
-    return os.getloadavg()[0] < (os.cpu_count() or 1)
-
-
-def cpu_s(pid: int) -> float:
-    """Tell what a start costs where others keep the machine busy: the processor's time, as the daemon waits for nobody."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # proc_pid_stat(5), from field 3 on
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def first_answer(place: Place) -> str:
