@@ -34,6 +34,9 @@ _LONGEST_SPAN_S: Final = 1e8
 _PEM: Final = re.compile(r"-----BEGIN [A-Z ]{1,40}-----\r?\n[A-Za-z0-9+/=\r\n]+-----END [A-Z ]{1,40}-----\s*", re.ASCII)
 _ACCOUNT_ID: Final = re.compile(r"[0-9]{12}", re.ASCII)
 
+EXPIRED: Final = "the token expired already"
+"""How an error begins that is only about that."""
+
 
 class BadAnswer(FetchError):
     """What was read is no credential; whoever read it knows whether trying again makes sense."""
@@ -137,7 +140,7 @@ def is_path(path: str) -> bool:
 
 def _still_ahead(expires_at: float | None, now: float) -> float | None:
     if expires_at is not None and expires_at <= now:
-        raise BadAnswer(f"the token expired already, {now - expires_at:.0f} s ago")
+        raise BadAnswer(f"{EXPIRED}, {now - expires_at:.0f} s ago")
     return expires_at
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from broker.durations import Duration
 from broker.errors import FetchError, PermanentFetchError, TransientFetchError
 from broker.secret import Secret
 from broker.sources import TYPES
+from broker.sources.anthropic.renewal import renewed_by
 from broker.sources.anthropic.settings import AnthropicSettings, AnthropicSourceSettings
 from broker.sources.anthropic.source import AnthropicFetcher, AnthropicSource
 from broker.sources.references import Reference
@@ -26,6 +28,7 @@ from tests.contracts.source_contract import (
     SourceThatFails,
     SourceThatWaits,
     failure,
+    jwt,
     token_of,
 )
 from tests.fakes.anthropic import ORGANIZATION, RULE, FakeAnthropic, fake_anthropic
@@ -289,6 +292,36 @@ async def test_what_the_endpoint_says_is_told_with_what_mends_it(
     assert words in str(found)
     assert type(found) is error
     assert "fake-assertion" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("reference", "who"),
+    [
+        ({"file": "/run/token"}, "whatever writes /run/token renews it"),
+        ({"credential": "jwt"}, "the next one comes from credential jwt; run: broker refresh jwt"),
+        ({"env": "TOKEN"}, "nothing renews TOKEN in the daemon's environment; set it anew, then: broker restart"),
+        ({"local": "jwt"}, "nothing renews what is stored; run: broker secret set jwt"),
+        ({"keyring": "a b/me"}, "nothing renews the keyring's entry; run: keyring set 'a b' me"),
+        ({"command": ("/bin/sh",)}, "its command is to print a new one at each run"),
+    ],
+)
+def test_who_renews_an_assertion_is_named(reference: dict[str, Any], who: str) -> None:
+    """By the place that the config names, with what a person can do."""
+    assert renewed_by(Reference(**reference)).startswith(who)
+
+
+async def test_an_assertion_that_went_stale_says_so_and_who_renews_it(place: Place, token_file: Path) -> None:
+    """One that is known to be dead is not sent; of another the endpoint does not say which of three reasons it was."""
+    write(token_file, jwt(time.time() - 90))
+    found = str(await failure(place.fetcher(Reference(file=str(token_file)))))
+    assert re.search(r"the token expired already, 9[0-9] s ago; whatever writes /.* renews it", found)
+    assert not place.server.asked
+    place.context.secrets.records["jwt"] = Secret(jwt(time.time() - 90))
+    found = str(await failure(place.fetcher(Reference(local="jwt"))))
+    assert re.search(r"the token expired already, 9[0-9] s ago; run: broker secret set jwt$", found)
+    place.server.scripted = [Answer(400, {"error": "invalid_grant"})]
+    found = str(await failure(place.fetcher()))
+    assert "or not what the rule expects; the next one comes from credential vault-jwt; run: broker refresh" in found
 
 
 async def test_the_assertion_is_in_no_error(place: Place) -> None:

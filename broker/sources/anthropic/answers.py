@@ -7,6 +7,7 @@ Errors are OAuth's (`{"error": "invalid_grant", "error_description"}`, RFC 6749)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 from broker.errors import FetchError, PermanentFetchError, TransientFetchError
@@ -33,19 +34,22 @@ def issued(reply: Reply, *, began: float, details: Mapping[str, str]) -> Issued:
         raise TransientFetchError("the answer does not say how long its token lives") from None
 
 
-def refusal(reply: Reply, settings: AnthropicSourceSettings, assertion: Secret) -> FetchError:
-    """Say why there is no token."""
+def refusal(reply: Reply, settings: AnthropicSourceSettings, assertion: Secret, renewal: str) -> FetchError:
+    """Say why there is no token. `renewal`: who makes the next assertion."""
     kind, message = _said(reply.fields)
     said = shown(f"{kind}: {message}" if message else kind, [assertion], _known(settings))
-    failure, words = _by_status(reply.status, f" ({said})" if said else "", settings)
+    quoted = f" ({said})" if said else ""
+    if reply.status == HTTPStatus.BAD_REQUEST:
+        why = f"expired, used before, or not what the rule expects; {renewal}; {_CONSOLE}"
+        return PermanentFetchError(
+            f"{settings.base_url}: exchange the assertion: the assertion is not taken{quoted}: {why}"
+        )
+    failure, words = _by_status(reply.status, quoted, settings)
     return failure(f"{settings.base_url}: exchange the assertion: {words}")
 
 
 def _by_status(status: int, said: str, settings: AnthropicSourceSettings) -> tuple[type[FetchError], str]:
     match status:
-        case 400:
-            words = f"the assertion is not taken{said}: expired, used before, or not what the rule expects; {_CONSOLE}"
-            return PermanentFetchError, words
         case 401:
             workspace = "" if settings.workspace_id else ", or set workspace_id if it covers several workspaces"
             words = f"federation rule {settings.federation_rule_id} does not take this assertion{said}; compare its issuer, subject and audience{workspace}; {_CONSOLE}"

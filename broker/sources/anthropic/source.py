@@ -13,10 +13,12 @@ import secrets
 import time
 from typing import Any, Final
 
-from broker.errors import TransientFetchError
+from broker.errors import PermanentFetchError, TransientFetchError
 from broker.model import Issued
 from broker.secret import Secret
+from broker.sources import answer
 from broker.sources.anthropic import answers
+from broker.sources.anthropic.renewal import renewed_by
 from broker.sources.anthropic.settings import AnthropicSettings, AnthropicSourceSettings
 from broker.sources.blocking import Blocking
 from broker.sources.interface import DEFAULT_TIMEOUT_S, Context, Fetcher
@@ -102,10 +104,20 @@ class AnthropicFetcher:
         return self._waiting and self._assertion.changed()
 
     async def _fresh(self) -> Secret:
-        assertion = Secret((await self._assertion.resolve()).reveal().strip())
+        assertion = Secret((await self._resolved()).reveal().strip())
         if self._source.used.has(assertion):
-            raise TransientFetchError(f"{self._unchanged}; an assertion may be used once")
+            raise TransientFetchError(
+                f"{self._unchanged}; an assertion may be used once, and {renewed_by(self._reference)}"
+            )
         return assertion
+
+    async def _resolved(self) -> Secret:
+        try:
+            return await self._assertion.resolve()
+        except PermanentFetchError as error:
+            if answer.EXPIRED not in str(error) or self._reference.local is not None:  # that names its command itself
+                raise
+            raise PermanentFetchError(f"{error}; {renewed_by(self._reference)}") from None
 
     @property
     def _unchanged(self) -> str:
@@ -125,7 +137,7 @@ class AnthropicFetcher:
             self._source.used.forget(assertion)
             raise
         if not reply.ok:
-            raise answers.refusal(reply, settings, assertion)
+            raise answers.refusal(reply, settings, assertion, renewed_by(self._reference))
         return answers.issued(reply, began=began, details=self._details())
 
     def _wish(self, assertion: Secret) -> dict[str, Any]:
