@@ -20,7 +20,7 @@ _VERSION: Final = 1
 class Record:
     """What one profile was and became. `before` and `after` are the whole file, `process` the command that was there.
 
-    It may hold secrets: 0600 in a folder of 0700, and never shown.
+    `made`: the topmost folder that was made for it, as where the file is a link that leads nowhere yet. It may hold secrets: 0600 in a folder of 0700, and never shown.
     """
 
     path: str
@@ -31,6 +31,7 @@ class Record:
     after: str
     command: str
     version: int = _VERSION
+    made: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,15 @@ def make(profile: str, command: str, env: Mapping[str, str], state: Path) -> Pla
     if after != file.text:
         textfile.check_replaceable(file)
     had = known.get(profile, {}).get(PROCESS)
-    record = Record(str(path), profile, profile in known, had, file.text, after, command)
+    made = textfile.missing_folder(file)
+    record = Record(str(path), profile, profile in known, had, file.text, after, command, made=made)
     record_path = setup_records.path_for(state, "aws", str(path), profile)
     older = setup_records.load(record_path, Record, _VERSION)
     if older is not None and had == older.command:  # undo goes back to before the first
         before = older.before if file.text == older.after else _taken_back(older, file)
-        record = Record(str(path), profile, older.had_section, older.process, before, after, command)
+        record = Record(
+            str(path), profile, older.had_section, older.process, before, after, command, made=older.made or made
+        )
     ours = older is not None and had == older.command
     return Plan(file, record, record_path, replaces=had not in {None, command} and not ours)
 
@@ -97,6 +101,8 @@ def undo(profile: str, env: Mapping[str, str], state: Path, *, dry_run: bool) ->
         if file.text != before:
             textfile.check_replaceable(file)
             textfile.replace(file, before)
+        if before is None:
+            textfile.remove_folders(file, record.made)
         record_path.unlink(missing_ok=True)
     return _becomes(path, profile, file, before)
 

@@ -118,6 +118,23 @@ def replace(file: TextFile, text: str | None) -> None:
         raise _problem(file.path, "cannot be written", error) from None
 
 
+def missing_folder(file: TextFile) -> str | None:
+    """Name the topmost folder that `replace` would have to make; None where all are there."""
+    missing = [place for place in file.target.parents if not os.path.lexists(place)]
+    return str(missing[-1]) if missing else None
+
+
+def remove_folders(file: TextFile, topmost: str | None) -> None:
+    """Remove the folders above a file that is gone, up to the one that we made first, as far as they hold nothing."""
+    for place in file.target.parents:
+        if topmost is None or not place.is_relative_to(topmost):
+            return
+        try:
+            place.rmdir()
+        except OSError:  # it is gone, or somebody keeps other things in it
+            return
+
+
 def sweep(file: TextFile) -> None:
     """Remove what a `replace` left beside the file when it was killed."""
     _temporary(file).unlink(missing_ok=True)

@@ -148,6 +148,25 @@ def test_another_program_is_replaced_only_by_consent(setup: Setup, file: Path, m
     assert file.read_text() == f"{text}region = x\n"
 
 
+def test_a_link_that_leads_nowhere_yet_is_followed_and_nothing_of_it_stays(
+    setup: Setup, file: Path, folder: Path
+) -> None:
+    """The folders on its way are made, and go with the undo; not one in which somebody keeps something by then."""
+    (folder / "dotfiles").mkdir()
+    target = folder / "dotfiles" / "cloud" / "aws" / "config"
+    file.symlink_to(target)
+    assert setup("--profile claude --credential work").code == 0
+    assert setup("--profile claude --credential chained --yes").code == 0
+    assert target.exists()
+    assert setup("--profile claude --undo").code == 0
+    assert list((folder / "dotfiles").iterdir()) == []
+    assert file.is_symlink()
+    setup("--profile claude --credential work")
+    (target.parent.parent / "kept").touch()
+    setup("--profile claude --undo")
+    assert [path.name for path in (folder / "dotfiles" / "cloud").iterdir()] == ["kept"]
+
+
 def test_a_dry_run_changes_nothing(setup: Setup, file: Path, folder: Path) -> None:
     """Neither file nor record."""
     said = setup("--profile one --credential work --dry-run")

@@ -122,6 +122,20 @@ def test_undo_puts_back_the_bytes(setup: Setup, file: Path, control: Script, tex
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
 
 
+def test_undo_leaves_no_folders_where_a_link_led_nowhere_yet(
+    setup: Setup, file: Path, control: Script, folder: Path
+) -> None:
+    """All that were made on the way to what it leads to."""
+    file.parent.mkdir()
+    (folder / "dotfiles").mkdir()
+    file.symlink_to(folder / "dotfiles" / "claude" / "here" / "settings.json")
+    assert setup("--credential work").code == 0
+    assert file.exists()
+    assert setup("--undo").code == 0
+    assert list((folder / "dotfiles").iterdir()) == []
+    assert file.is_symlink()
+
+
 def test_undo_without_a_setup_says_so(setup: Setup, file: Path) -> None:
     """And touches nothing."""
     write(file, '{"apiKeyHelper": "/bin/x"}')

@@ -179,12 +179,12 @@ def _record(
     route: str,
 ) -> Record:
     """Describe this setup, and an older one with it: undo goes back to before the first."""
-    made_folder = not file.target.parent.exists()
+    made = textfile.missing_folder(file)
     if old is None:
         edit_ = None if config is None else Edit(str(config.file.path), config.file.text, config.after)
         released = () if config is None else config.released
         edited = Edit(str(file.path), file.text, after)
-        return Record(edited, tuple(changes), edit_, released, made_folder, route=route)
+        return Record(edited, tuple(changes), edit_, released, made is not None, route=route, made=made)
     before, _ = record.undone_settings(old, file)
     released = tuple(dict.fromkeys((*old.released, *(config.released if config else ()))))
     return Record(
@@ -192,8 +192,9 @@ def _record(
         record.merged(stay, changes),
         _config_edit(old, config),
         released,
-        old.made_folder or made_folder,
+        old.made_folder or made is not None,
         route=route,
+        made=old.made or made,
     )
 
 

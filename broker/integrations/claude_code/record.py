@@ -52,7 +52,7 @@ class Edit:
 class Record:
     """One settings file that was set up. `released`: the URLs that were added to a credential's audience.
 
-    `made_folder`: the settings had none before. `route`: the name of the last setup's (see `routes`).
+    `made_folder`: the settings had none before; `made`: the topmost of those that were made. `route`: the name of the last setup's (see `routes`).
     """
 
     settings: Edit
@@ -62,6 +62,7 @@ class Record:
     made_folder: bool
     version: int = VERSION
     route: str = "anthropic"
+    made: str | None = None
 
 
 def path_for(settings: Path, state: Path) -> Path:

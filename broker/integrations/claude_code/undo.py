@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,8 +64,7 @@ def apply(undo: Undo, config_changed: Callable[[], None]) -> None:
         if undo.file.text != undo.before:
             textfile.replace(undo.file, undo.before)
         if undo.record.made_folder and undo.before is None:
-            with suppress(OSError):  # it is gone, or somebody keeps other things in it
-                undo.file.target.parent.rmdir()
+            textfile.remove_folders(undo.file, undo.record.made or str(undo.file.target.parent))
         if undo.config is not None and undo.config.text != undo.config_before:
             textfile.replace(undo.config, undo.config_before)
             config_changed()
