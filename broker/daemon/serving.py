@@ -66,6 +66,7 @@ class Daemon:
         self._lock = lock
         self._store = store
         self._started = time.monotonic()
+        self._reloading = asyncio.Lock()
         self._reload_error: str | None = None
         self._claude = SettingsOnDisk(str(paths.state_dir() / pins.NAME), Allowed(self._tell).heed)
         self._guard = Guard(system, self._claude, SystemClock())
@@ -164,6 +165,10 @@ class Daemon:
             await asyncio.sleep(_GIVE_BACK_EVERY_S)
 
     async def _reload(self) -> None:
+        async with self._reloading:  # of two at once the one that read the older file could be applied last
+            await self._read_again()
+
+    async def _read_again(self) -> None:
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             # In a thread: the file may be on a file system that hangs.
