@@ -52,6 +52,7 @@ CONSUMER = {
     "lasting": True,
     "problem": None,
 }
+METADATA = {"GCE_METADATA_HOST": "127.0.0.1:4712", "METADATA_SERVER_DETECTION": "assume-present"}
 TTL = {"CLAUDE_CODE_API_KEY_HELPER_TTL_MS": "300000"}
 QUIET = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1"}
 BEDROCK = {"CLAUDE_CODE_USE_BEDROCK": "1", "AWS_REGION": "eu-west-1"}
@@ -127,7 +128,7 @@ def read(file: Path) -> dict[str, Any]:
             {"apiKeyHelper": "vertex"},
             VERTEX | TTL | QUIET | {"CLAUDE_CODE_SKIP_VERTEX_AUTH": "1"},
         ),
-        (f"vertex --credential vertex {PLACE} --via metadata", {}, VERTEX | FOUND),
+        (f"vertex --credential vertex {PLACE} --via metadata", {}, VERTEX | METADATA),
         (
             f"litellm --credential work --base-url {URL}/",
             {"apiKeyHelper": "work"},
@@ -155,9 +156,12 @@ def read(file: Path) -> dict[str, Any]:
     ],
 )
 def test_each_way_has_its_settings_and_the_undo_takes_them_all(
-    setup: Setup, file: Path, folder: Path, *, options: str, helper: dict[str, str], env: dict[str, str]
+    setup: Setup, file: Path, control: Script, *, options: str, helper: dict[str, str], env: dict[str, str]
 ) -> None:
     """And nothing else; no secret is among them, and none is shown."""
+    folder = file.parents[2]
+    if "metadata" in options:
+        control.raw["/v1/consumers"] = json.dumps(CONSUMER | {"set": METADATA}).encode()
     text = write(file, '{\n  "model": "opus"\n}\n')
     config = (folder / "config.toml").read_text()
     said = setup(f"--provider {options} --ttl 5m --yes")
@@ -295,6 +299,13 @@ def test_an_address_is_released_in_the_config(setup: Setup, file: Path, folder: 
     assert f'audience = ["{URL}"]' in (folder / "config.toml").read_text()
 
 
+def test_a_token_that_the_guard_would_keep_back_there_is_named(setup: Setup, file: Path) -> None:
+    """A token of Google's is meant for Vertex: without a base URL it would go to Anthropic as an API key."""
+    said = setup("--credential vertex")
+    assert "the audience guard would give no key out: no setting names ANTHROPIC_BASE_URL" in said.err
+    assert file.exists()
+
+
 def test_models_and_headers_are_set_where_given(setup: Setup, file: Path) -> None:
     """A gateway may want its own names, and headers that say whose request it is."""
     models = "--model sonnet --small-fast-model us.anthropic.claude-haiku-4-5-20251001-v1:0"
@@ -369,6 +380,10 @@ def test_a_dry_run_makes_no_consumer(setup: Setup, file: Path, control: Script) 
             "shared through git; use --scope local",
         ),
         ("--provider bedrock --credential cloud --via metadata", "--provider bedrock: one of export, endpoint, bearer"),
+        (
+            f"--provider vertex --credential work {PLACE} --via metadata --yes",
+            "work is not served at [endpoints.gcp], where vertex/metadata looks for it",
+        ),
         ("--credential work --via helper", "--provider anthropic: without --via"),
         ("--credential work --upstream bedrock", "--upstream goes with --provider litellm"),
         ("--provider bedrock --region us-east-1 --credential brandnew", '[sources.aws] with type = "aws"'),

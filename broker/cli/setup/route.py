@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _REGIONS: Final = {"bedrock": ("AWS_REGION", "AWS_DEFAULT_REGION"), "vertex": ("CLOUD_ML_REGION",)}
 _PROJECTS: Final = {"vertex": ("ANTHROPIC_VERTEX_PROJECT_ID",)}
+_FOUND_BY: Final = {"aws": "AWS_CONTAINER_CREDENTIALS_FULL_URI", "gcp": "GCE_METADATA_HOST"}
 _SOURCES: Final = {"bedrock": "aws", "vertex": "gcp"}
 
 
@@ -71,7 +72,7 @@ def prepare(scope: str, asked: Asked, client: Client, *, dry_run: bool) -> Prepa
             values[telemetry.SWITCH] = telemetry.ON
             remarks.notes.append(f"{telemetry.SWITCH[-1]}={telemetry.ON}: {telemetry.REASON}")
     elif route.face:
-        shown, rivals = _by_face(found.credential.name, client, remarks, dry_run=dry_run)
+        shown, rivals = _by_face(found.credential.name, route, client, remarks, dry_run=dry_run)
         values |= {("env", name): text for name, text in shown.items()}
     else:
         values[routes.EXPORT] = settings.command(helper, "--aws", found.credential.name)
@@ -90,12 +91,19 @@ def _by_helper(
     return {settings.HELPER: settings.command(helper, *named), settings.TTL: str(round(ttl.seconds * 1000))}
 
 
-def _by_face(name: str, client: Client, remarks: Remarks, *, dry_run: bool) -> tuple[dict[str, str], tuple[str, ...]]:
+def _by_face(
+    name: str, route: Route, client: Client, remarks: Remarks, *, dry_run: bool
+) -> tuple[dict[str, str], tuple[str, ...]]:
     """Ask the daemon for the variables that lead to its endpoint, and for those that would lead elsewhere."""
     if dry_run:
         remarks.notes.append("the endpoint's address and token are asked of the daemon when it is done")
         return {}, ()
     answer: dict[str, Any] = with_daemon(client, lambda client: client.consumer(name))
+    if _FOUND_BY[route.face] not in answer["set"]:  # what a command gives is known to the daemon alone
+        raise BadRequest(
+            f"{name} is not served at [endpoints.{route.face}], where {route.name} looks for it;"
+            " check --credential and --provider"
+        )
     if not answer["lasting"]:
         remarks.warnings.append(
             "there is no key at rest, so the endpoint's token ends with the daemon: run this again after a restart, or use another --via"

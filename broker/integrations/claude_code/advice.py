@@ -24,7 +24,9 @@ def warnings(
     switches = [keys[-1] for keys in (routes.USE_BEDROCK, routes.USE_VERTEX) if route.values.get(keys)]
     yield from settings.stronger(after, str(plan.file.path), env, switches, helper=route.token)
     yield from settings.overruling(scope, project, settings.HELPER if route.token else routes.EXPORT)
-    verdict = judge(_known(scope, plan, project, env), release.audience, frozenset(), release.kind)
+    # As a key it goes wherever Claude Code sends one, whatever it is: see `engine.policy.verdict`.
+    kind = None if route.token else release.kind
+    verdict = judge(_known(scope, plan, project, env), release.audience, frozenset(), kind)
     if isinstance(verdict, Refused):
         yield f"the audience guard would give no key out: {verdict.reason}"
     _, url = document.lookup(after, route.url_at)
