@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from broker import config, locks, paths
+from broker import config, locks, os_keyring, paths
 from broker.client import Client, NotRunning
-from broker.errors import AlreadyRunning, Locked, NoKeyHome
+from broker.errors import AlreadyRunning, Locked, NoKeyHome, StorageError
 from broker.secret import Secret
+from broker.storage.homes.keyring import KEY, SERVICE
 from broker.storage.store import EncryptedStore
 
 T = TypeVar("T")
@@ -24,6 +25,21 @@ _PATIENCE_S: Final = 15.0
 """How long to wait for a daemon that is starting or ending: it has the store, but does not answer."""
 
 _AGAIN_S: Final = 0.05
+_KEYRING_S: Final = 5.0
+_ELSEWHERE: Final = (
+    "the daemon reaches no keyring, though this session has one: it was started outside of it; run: broker restart"
+)
+
+
+def _has_keyring() -> bool:
+    """Whether this session reaches one. A daemon that ssh or cron started has no bus, and would be given a passphrase."""
+    try:
+        os_keyring.ask([os_keyring.get(SERVICE, KEY)], _KEYRING_S, only_protected=True)
+    except os_keyring.NoKeyring:
+        return False
+    except os_keyring.KeyringTrouble:
+        return True  # locked, say
+    return True
 
 
 @contextmanager
@@ -75,6 +91,8 @@ class State:
         try:
             return ask()
         except NoKeyHome:
+            if _has_keyring():
+                raise StorageError(_ELSEWHERE) from None
             chosen = self.choose()
             if chosen is None:
                 raise

@@ -14,12 +14,12 @@ import pytest
 
 from broker import os_keyring
 from broker.cli.secret import secret_command
-from broker.secret import Secret
 from broker.storage import loading
 from broker.storage.header import Cost
 from broker.storage.loading import NO_HOME
 from tests.cli.conftest import Type
 from tests.fakes.control import Script
+from tests.fakes.keyring import FakeKeyring
 
 Pipe = Callable[[bytes], None]
 
@@ -28,6 +28,15 @@ Pipe = Callable[[bytes], None]
 def pipe(monkeypatch: pytest.MonkeyPatch) -> Pipe:
     """Give `pipe(bytes)`: what the next command finds on stdin."""
     return lambda given: monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+
+
+@pytest.fixture
+def keyring(monkeypatch: pytest.MonkeyPatch) -> FakeKeyring:
+    """Give a machine without a keyring, until `trouble` is taken away."""
+    found = FakeKeyring()
+    found.trouble = os_keyring.NoKeyring("this system has no keyring that works")
+    monkeypatch.setattr(os_keyring, "ask", found.ask)
+    return found
 
 
 @pytest.fixture
@@ -132,6 +141,7 @@ def test_the_choice_of_a_passphrase_is_one_command_and_without_a_terminal_three(
     assert places == sorted(places)
 
 
+@pytest.mark.usefixtures("keyring")
 def test_without_a_keyring_a_daemon_is_given_a_passphrase_at_once(
     type_: Type, control: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +161,17 @@ def test_without_a_keyring_a_daemon_is_given_a_passphrase_at_once(
         'POST /v1/unlock {"passphrase": "fake-passphrase"}',
         'PUT /v1/secrets/work {"value": "fake-token-1"}',
     ]
+
+
+def test_a_daemon_that_misses_the_keyring_of_this_session_is_given_no_passphrase(
+    type_: Type, control: Script, keyring: FakeKeyring, pipe: Pipe
+) -> None:
+    """One that was started by ssh, say: a restart from here finds it."""
+    keyring.trouble = None
+    control.errors["/v1/secrets/work"] = (500, "no-key-home", NO_HOME)
+    pipe(b"fake-token-1")
+    said = type_("secret set work")
+    assert (said.code, said.err.endswith("started outside of it; run: broker restart\n")) == (78, True)
 
 
 def test_names_are_listed_for_people_and_for_programs(type_: Type, control: Script) -> None:
@@ -301,15 +322,11 @@ def test_a_passphrase_is_asked_for_twice_and_then_once(
     assert asked == ["Passphrase: "]
 
 
+@pytest.mark.usefixtures("keyring")
 def test_without_a_keyring_a_passphrase_is_chosen_on_the_way(
     type_: Type, monkeypatch: pytest.MonkeyPatch, pipe: Pipe
 ) -> None:
     """No config to write first: the file itself says that a passphrase opens it. From a pipe the one command is named."""
-
-    def no_keyring(*_: object, **__: object) -> list[Secret | None]:
-        raise os_keyring.NoKeyring("this system has no keyring that works")
-
-    monkeypatch.setattr(os_keyring, "ask", no_keyring)
     monkeypatch.setattr(loading, "Cost", lambda: Cost(log_n=14))  # quick
     pipe(b"fake-token-1")
     said = type_("secret set work")

@@ -19,7 +19,10 @@ _NOTHING_KEPT: Final = "after a restart every token is fetched anew, and `broker
 _UNLOCK: Final = "broker unlock"
 _ELSEWHERE: Final = "the daemon reaches no keyring, though this session has one: it was started outside of it"
 _RESTART: Final = "broker restart"
-_CHOOSE: Final = f'put persist = "passphrase" under [daemon], then: broker restart; then: {_UNLOCK}'
+_CHOOSE: Final = (
+    "choose a passphrase, on a terminal: broker secret set NAME; else put"
+    f' persist = "passphrase" under [daemon], then: broker restart; then: {_UNLOCK}'
+)
 
 
 def check(scene: Scene) -> list[Finding]:
