@@ -34,7 +34,7 @@ class Apis:
         for name in ("iamcredentials", "secretmanager", "oauth2", "accounts"):
             if (address := getattr(self, name)) is not None:
                 example = f"https://{name}.{DEFAULT_UNIVERSE}"
-                object.__setattr__(self, name, checked_url(name, address, example, allow_http=False))
+                object.__setattr__(self, name, checked_url(name, address, example, allow_http=None))
 
 
 def address(apis: Apis, service: str, universe: str, location: str | None = None) -> str:

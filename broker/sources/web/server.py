@@ -28,8 +28,11 @@ class Server:
     mends_trust: str = "set ca_cert"
 
 
-def checked_url(key: str, url: str, example: str, *, allow_http: bool) -> str:
-    """Return the base URL without a slash at its end. Raises `ValueError`, which does not quote it."""
+def checked_url(key: str, url: str, example: str, *, allow_http: bool | None) -> str:
+    """Return the base URL without a slash at its end. Raises `ValueError`, which does not quote it.
+
+    `allow_http` None: the table has no such key.
+    """
     try:
         parts = urlsplit(url)
         sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
@@ -39,7 +42,8 @@ def checked_url(key: str, url: str, example: str, *, allow_http: bool) -> str:
         raise ValueError(f"{key} must be a URL such as {example}, without user name or password")
     if parts.scheme == "http" and not allow_http and not _LOOPBACK.fullmatch(parts.hostname or ""):
         # Whoever listens on the way would read every secret, and the token that gives them all.
-        raise ValueError(f"{key} must be https, as others on the network can read http; allow_http = true insists")
+        insist = "" if allow_http is None else "; allow_http = true insists"
+        raise ValueError(f"{key} must be https, as others on the network can read http{insist}")
     return url.rstrip("/")
 
 

@@ -48,7 +48,7 @@ class SsoSettings:
         """Find what is wrong with what everybody must give, all of it at once."""
         try:
             # Sent and written down by its text, as the AWS CLI has it: people copy it from the browser, `#/` and all.
-            checked_url("start_url", self.start_url.partition("#")[0], _EXAMPLE, allow_http=False)
+            checked_url("start_url", self.start_url.partition("#")[0], _EXAMPLE, allow_http=None)
         except ValueError as error:
             yield str(error)
         rules = (
