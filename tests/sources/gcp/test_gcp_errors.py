@@ -321,5 +321,5 @@ async def test_nothing_of_the_key_is_in_an_error(google: FakeGoogle) -> None:
 
 def test_other_addresses_of_the_services_are_checked() -> None:
     """They get tokens."""
-    with pytest.raises(ValueError, match="iamcredentials must be https, as others on the network can read http$"):
+    with pytest.raises(ValueError, match=r"iamcredentials must be https, as others on the network can read http$"):
         Apis(iamcredentials="http://evil.example")
