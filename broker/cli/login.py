@@ -50,7 +50,7 @@ def login_command(source: str | None, *, device: bool, no_browser: bool) -> None
     else:
         kept = _by_browser(client, source, way.page, opens=opens)
     if not kept:
-        warn("nothing can be stored (see: broker status), so this lasts until the daemon stops or is locked")
+        warn("nothing can be stored (see: broker doctor), so this lasts until the daemon stops or is locked")
     click.echo(f"signed in to {source}")
 
 

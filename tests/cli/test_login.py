@@ -204,7 +204,7 @@ def test_a_sign_in_that_is_not_kept_warns(daemon: Script, type_: Type) -> None:
     daemon.raw["/v1/login/finish"] = b'{"kept": false}'
     said = type_("login corp")
     assert (said.code, said.out) == (0, "signed in to corp\n")
-    assert "so this lasts until the daemon stops or is locked" in said.err
+    assert "(see: broker doctor), so this lasts until the daemon stops or is locked" in said.err
 
 
 def test_a_refusal_is_one_line(daemon: Script, type_: Type) -> None:
