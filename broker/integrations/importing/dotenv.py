@@ -25,6 +25,7 @@ from broker.integrations.importing.found import (
     options,
     released_for,
     shown,
+    with_sessions,
 )
 from broker.secret import Secret, flaw
 
@@ -94,7 +95,8 @@ def _aws(variables: Variables) -> Iterator[Found]:
     about = ""
     if "AWS_ACCESS_KEY_ID" in variables or "AWS_SECRET_ACCESS_KEY" in variables:
         token = variables.get("AWS_SESSION_TOKEN", "")
-        source |= aws_keys(variables.get("AWS_ACCESS_KEY_ID", ""), variables.get("AWS_SECRET_ACCESS_KEY", ""), token)
+        key_id, secret = (variables.get(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"))
+        source |= with_sessions(aws_keys(key_id, secret, token))
         about = "its keys have a session token, so they end within hours" if token else ""
     elif "AWS_WEB_IDENTITY_TOKEN_FILE" in variables and "AWS_ROLE_ARN" in variables:
         source["web_identity_token"] = {"file": variables["AWS_WEB_IDENTITY_TOKEN_FILE"]}

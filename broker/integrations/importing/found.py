@@ -117,6 +117,11 @@ def aws_keys(key_id: str, secret: str, session_token: str = "") -> dict[str, Any
     return {"access_key_id": key_id, **kept}
 
 
+def with_sessions(keys: dict[str, Any]) -> dict[str, Any]:
+    """Have sessions made of a user's own keys: Claude Code takes no keys without one from a command (measured)."""
+    return keys if "session_token" in keys else {**keys, "get_session_token": True}
+
+
 def at(base_url: str) -> str:
     """Write the option of a command that says where requests go."""
     return f" --base-url {shlex.quote(base_url)}"

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from broker.errors import ConfigError
 from broker.integrations.importing import plain_yaml
-from broker.integrations.importing.found import Found, NotCarried, Reading, aws_keys, key, options, shown
+from broker.integrations.importing.found import Found, NotCarried, Reading, aws_keys, key, options, shown, with_sessions
 
 TYPE: Final = "claude-custom"
 
@@ -91,7 +91,8 @@ def _bedrock(entry: Table, name: str) -> Found:
         _text(entry, "aws_region"),
         _text(entry, "model_id"),
     )
-    source = {"type": "aws"} | ({"region": region} if region else {}) | (aws_keys(*ids) if any(ids) else {})
+    keys = with_sessions(aws_keys(*ids)) if any(ids) else {}
+    source = {"type": "aws"} | ({"region": region} if region else {}) | keys
     about = "" if any(ids) else "by the IAM role that this machine has, found as the AWS CLI finds it"
     setup = "broker setup claude-code --credential NAME --provider bedrock" + options(region=region, model=model)
     return Found(name, source=source, about=about, notes=(setup,))

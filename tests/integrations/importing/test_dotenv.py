@@ -43,16 +43,16 @@ def test_a_base_url_holds_for_both_of_anthropics_variables() -> None:
 @pytest.mark.parametrize(
     ("text", "source"),
     [
-        (AWS + "AWS_REGION=us-east-1", {"region": "us-east-1"}),
+        (AWS + "AWS_REGION=us-east-1", {"region": "us-east-1", "get_session_token": True}),
         (
             AWS + "AWS_DEFAULT_REGION=us-west-2\nAWS_SESSION_TOKEN=fake-t",
             {"region": "us-west-2", "session_token": "<fake-t>"},
         ),
-        (AWS + "AWS_PROFILE=other", {}),
+        (AWS + "AWS_PROFILE=other", {"get_session_token": True}),
     ],
 )
-def test_aws_keys_become_a_source(text: str, source: dict[str, str]) -> None:
-    """They win over a profile, as with the SDKs."""
+def test_aws_keys_become_a_source(text: str, source: dict[str, object]) -> None:
+    """They win over a profile, as with the SDKs; Claude Code takes from a command only a session's."""
     keys = {"type": "aws", "access_key_id": "AKIAFAKEFAKEFAKE0001", "secret_access_key": "<fake-secret>"}
     assert plain(only(dotenv(text)).source) == keys | source
 

@@ -72,6 +72,7 @@ def test_bedrock_keys_become_an_aws_source() -> None:
         "region": "us-east-1",
         "access_key_id": "AKIAFAKEFAKEFAKE0001",
         "secret_access_key": "<fake/secret>",
+        "get_session_token": True,  # else the setup that is suggested could not work
     }
     assert found.notes == (
         "broker setup claude-code --credential NAME --provider bedrock --region us-east-1 --model anthropic.claude-3:0",
