@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from broker.errors import ConfigError
 from broker.integrations.aws_config import Profile, profiles
-from broker.integrations.importing.found import Found, NotCarried, Reading, aws_keys, shown
+from broker.integrations.importing.found import Found, NotCarried, Reading, aws_keys, options, shown
 
 Profiles = Mapping[str, Profile]
 
@@ -35,10 +35,16 @@ def read(text: str, path: Path) -> Reading:
     made, remarks = [], []
     for name, profile in found.items():
         try:
-            made.append(Found(name, source=_source(name, found), about=_about(profile)))
+            made.append(Found(name, source=_source(name, found), about=_about(profile), notes=_next(name)))
         except NotCarried as why:
             remarks.append(f"profile {shown(name)}: {why}")
     return Reading(tuple(made), tuple(remarks))
+
+
+def _next(name: str) -> tuple[str, ...]:
+    """Say what has every program that uses the profile ask the broker, once its keys are gone from the file."""
+    profile = options(profile=name)
+    return (f"broker setup aws --credential NAME{profile}",) if profile else ()
 
 
 def _source(name: str, found: Profiles) -> dict[str, Any]:

@@ -34,6 +34,12 @@ def test_a_profile_with_keys_becomes_a_source() -> None:
     assert ["end within hours" in found.about for found in aws(text).found] == [False, True]
 
 
+def test_the_command_that_puts_a_profile_to_use_is_told() -> None:
+    """It then asks the broker; one whose name no shell takes as a word is left to the person."""
+    found = aws(f"[dev]\n{KEYS}[a; b]\n{KEYS}").found
+    assert [each.notes for each in found] == [("broker setup aws --credential NAME --profile dev",), ()]
+
+
 def test_roles_in_a_chain_keep_their_order() -> None:
     """The keys first, roles on the way, and last the profile's own with its parameters."""
     text = (
