@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -23,6 +22,7 @@ from typing import Final
 from tests.bench.figure import Figure, show
 from tests.bench.memory import Resident
 from tests.bench.place import MissingProgram, daemon_process
+from tests.fakes.in_background import in_background
 from tests.real import postgres
 from tests.real.company import ENVIRONMENT, LEASED, ROLE_ID, SECRET_ID, Company, company, configured
 from tests.real.openbao import BAO, attendant
@@ -123,12 +123,8 @@ def _agent(folder: Path, address: str) -> Iterator[tuple[float, subprocess.Popen
 def _counting(target: str) -> Iterator[Counter]:
     counter = Counter(target)
     handler = type("Handler", (_Forwarding,), {"counter": counter})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        counter.address = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+    with in_background(handler) as counter.address:
         yield counter
-        server.shutdown()
 
 
 class _Forwarding(BaseHTTPRequestHandler):

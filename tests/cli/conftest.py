@@ -17,6 +17,7 @@ import pytest
 import broker
 from broker.cli import main
 from tests.fakes.control import Script, serving
+from tests.fakes.handed_key import hand_key
 
 CHECKOUT = Path(broker.__file__).parent.parent
 
@@ -44,6 +45,13 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delenv("NO_COLOR", raising=False)
     yield place
     shutil.rmtree(place)
+
+
+@pytest.fixture
+def key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the store a key."""
+    for name, path in hand_key(folder).items():
+        monkeypatch.setenv(name, path)
 
 
 @pytest.fixture

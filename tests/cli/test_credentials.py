@@ -225,7 +225,7 @@ SHOW = f"{sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)
 def test_exec_runs_the_command_with_the_credential(spawn: Spawn, parts: Script) -> None:
     """In its environment, and in the place of this process."""
     with spawn(f"exec work -- {SHOW}", OTHER="stays") as child:
-        out, _ = child.communicate(timeout=10)
+        out, _ = child.communicate(timeout=60)
     assert child.returncode == 0
     assert json.loads(out)["ANTHROPIC_API_KEY"] == "fake-token-1"
     assert json.loads(out)["OTHER"] == "stays"
@@ -234,14 +234,14 @@ def test_exec_runs_the_command_with_the_credential(spawn: Spawn, parts: Script) 
 def test_exec_takes_this_processs_place(spawn: Spawn, parts: Script) -> None:
     """No `broker` stays between the caller and the command: signals and exit codes are the command's own."""
     with spawn("exec work -- sh -c 'echo $$; exit 7'") as child:
-        out, _ = child.communicate(timeout=10)
+        out, _ = child.communicate(timeout=60)
     assert (child.returncode, int(out)) == (7, child.pid)
 
 
 def test_exec_with_an_aws_session_unsets_what_would_win(spawn: Spawn, parts: Script) -> None:
     """The command uses this session and no other."""
     with spawn(f"exec cloud -- {SHOW}", AWS_PROFILE="other", AWS_BEARER_TOKEN_BEDROCK="fake") as child:
-        out, _ = child.communicate(timeout=10)
+        out, _ = child.communicate(timeout=60)
     seen = json.loads(out)
     assert seen["AWS_SECRET_ACCESS_KEY"] == "fake/secret+1"
     assert "AWS_PROFILE" not in seen

@@ -82,7 +82,7 @@ def test_where_nobody_is_signed_in_it_ends_as_token_does(type_: Type, cloud: Scr
 def test_exec_lets_the_command_find_it(spawn: Spawn, cloud: Script) -> None:
     """The endpoint instead of keys that grow old, and nothing that would win over it."""
     with spawn(f"exec cloud -- {SHOW}", AWS_PROFILE="other", OTHER="stays") as child:
-        seen = json.loads(child.communicate(timeout=10)[0])
+        seen = json.loads(child.communicate(timeout=60)[0])
     assert seen["AWS_CONTAINER_CREDENTIALS_FULL_URI"] == URI
     assert seen["OTHER"] == "stays"
     assert not {"AWS_PROFILE", "AWS_SECRET_ACCESS_KEY", "AWS_CONFIG_FILE"} & set(seen)

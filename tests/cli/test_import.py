@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -20,17 +19,9 @@ from tests.fakes.control import Script
 KEY = "fake-key-1"
 ENV = f"# fake-comment\nANTHROPIC_API_KEY={KEY}\nANTHROPIC_AUTH_TOKEN=fake-key-2\n"
 
+pytestmark = pytest.mark.usefixtures("key")
+
 Import = Callable[..., Said]
-
-
-@pytest.fixture(autouse=True)
-def key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the store a key, as a service manager does."""
-    place = folder / "credentials"
-    place.mkdir(mode=0o700)
-    (place / "broker-cache-key").write_bytes(os.urandom(32))
-    (place / "broker-cache-key").chmod(0o400)
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(place))
 
 
 @pytest.fixture

@@ -178,7 +178,7 @@ def completed(spawn: Spawn, words: str) -> set[str]:
     """Ask as bash does on TAB after `words`."""
     count = str(len(words.split(" ")) - 1)
     with spawn("", _BROKER_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=count) as shell:
-        out, _ = shell.communicate(timeout=10)
+        out, _ = shell.communicate(timeout=60)
     return {line.partition(",")[2] for line in out.split()}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -37,16 +36,6 @@ def keyring(monkeypatch: pytest.MonkeyPatch) -> FakeKeyring:
     found.trouble = os_keyring.NoKeyring("this system has no keyring that works")
     monkeypatch.setattr(os_keyring, "ask", found.ask)
     return found
-
-
-@pytest.fixture
-def key(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the store a key, as a service manager does."""
-    place = folder / "credentials"
-    place.mkdir(mode=0o700)
-    (place / "broker-cache-key").write_bytes(os.urandom(32))
-    (place / "broker-cache-key").chmod(0o400)
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(place))
 
 
 # --- through the daemon -----------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def test_a_pipe_gets_one_line_per_change(spawn: Spawn, control: Script) -> None:
         control.events.put(("refreshed", {"credential": "work"}))
         assert watching.stdout.readline().split(maxsplit=1)[1] == "work  fresh  fingerprint ba9876543210\n"
         watching.send_signal(signal.SIGINT)
-        out, err = watching.communicate(timeout=10)
+        out, err = watching.communicate(timeout=60)
     assert (watching.returncode, out, err) == (0, "", "")
 
 
@@ -42,7 +42,7 @@ def test_json_gives_one_document_per_change(spawn: Spawn, control: Script) -> No
         control.credentials = [credential_status("work", state="stale")]
         assert json.loads(watching.stdout.readline())["credentials"][0]["state"] == "stale"
         watching.send_signal(signal.SIGINT)
-        watching.communicate(timeout=10)
+        watching.communicate(timeout=60)
     assert watching.returncode == 0
 
 
@@ -54,7 +54,7 @@ def test_a_reader_that_has_enough_is_no_error(spawn: Spawn, control: Script) -> 
         watching.stdout.readline()
         watching.stdout.close()
         control.credentials = [credential_status("work", state="stale")]
-        assert watching.wait(timeout=10) == 1
+        assert watching.wait(timeout=60) == 1
         assert watching.stderr.read() == ""
 
 
@@ -62,7 +62,7 @@ def until(terminal: int, wanted: str) -> str:
     """Read what is drawn on a terminal until `wanted` is there."""
     drawn = b""
     while wanted.encode() not in drawn:
-        assert select.select([terminal], [], [], 10)[0], f"no {wanted} in {drawn!r}"
+        assert select.select([terminal], [], [], 60)[0], f"no {wanted} in {drawn!r}"
         drawn += os.read(terminal, 4096)
     return drawn.decode()
 
@@ -84,7 +84,7 @@ def test_a_terminal_is_drawn_anew_as_things_change(folder: Path) -> None:
         until(master, "● fresh")
         watching.send_signal(signal.SIGINT)
         assert until(master, "\x1b[?25h")
-        assert watching.wait(timeout=10) == 0
+        assert watching.wait(timeout=60) == 0
     os.close(master)
 
 

@@ -28,7 +28,7 @@ from broker.sources.interface import Fetcher
 VALUE = "fake-token-contract-1"
 OTHER = "fake-token-contract-2"
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 
 class Harness(ABC):

@@ -15,7 +15,7 @@ from broker.doctor import Severity, processes
 from broker.doctor.processes import Running
 from tests.doctor.conftest import Patient
 from tests.fakes.control import credential_status
-from tests.real.upstream import loopback
+from tests.fakes.in_background import in_background
 
 NOTICE, WARNING, ERROR = Severity.NOTICE, Severity.WARNING, Severity.ERROR
 Plant = Callable[[Patient], object]
@@ -61,7 +61,7 @@ class _Endpoint(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """Give the address of an endpoint that answers as the daemon's does."""
-    with loopback(_Endpoint) as url:
+    with in_background(_Endpoint) as url:
         yield f"{url}/v1/aws/work"
 
 

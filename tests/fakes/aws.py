@@ -28,7 +28,7 @@ USER = "arn:aws:iam::111111111111:user/me"
 
 Reply = tuple[int, str]
 
-_HANG_MAX_S = 5.0
+_HANG_MAX_S = 60.0
 _CREDENTIAL = re.compile(r"Credential=([^/]+)/")
 _XML = '<{0}Response xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><{0}Result>{1}</{0}Result></{0}Response>'
 

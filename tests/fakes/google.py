@@ -39,7 +39,7 @@ PERSON = "dev@corp.example"
 AUDIENCE = "//iam.googleapis.com/projects/123456/locations/global/workloadIdentityPools/fake/providers/fake"
 JWT = "urn:ietf:params:oauth:token-type:jwt"
 
-_HANG_MAX_S = 5.0
+_HANG_MAX_S = 60.0
 _GOOGLE = "https://oauth2.googleapis.com/token"
 _SKEW_S = 300
 

@@ -13,16 +13,14 @@ from typing import Any
 from broker.errors import StorageError
 from broker.secret import Secret
 from broker.storage.store import EncryptedStore
+from tests.fakes.handed_key import hand_key
 
 
 async def main(disk: Path) -> dict[str, Any]:
     """Do it, and tell."""
-    credentials, folder = disk / "credentials", disk / "state"
-    for each in (credentials, folder):
-        each.mkdir(mode=0o700)
-    (credentials / "broker-cache-key").write_bytes(os.urandom(32))
-    (credentials / "broker-cache-key").chmod(0o400)
-    os.environ["CREDENTIALS_DIRECTORY"] = str(credentials)
+    folder = disk / "state"
+    folder.mkdir(mode=0o700)
+    os.environ |= hand_key(disk)
     told: dict[str, Any] = {}
     store = await opened(folder)
     await store.put("secret/one", Secret("fake-token-1"))

@@ -30,6 +30,7 @@ import psutil
 
 from broker import locks
 from broker.sources.oauth import courier
+from tests.fakes.handed_key import hand_key
 from tests.real.installed import BIN, BROKER, Place, a_place
 from tests.real.process import DEADLINE_S, terminate, wait_until
 from tests.real.provider import Provider, provider
@@ -108,10 +109,7 @@ source = "gateway"
 scope = "openid models.read"
 refresh_interval_min = "1ms"
 """)
-    folder = place.folder / "credentials"
-    folder.mkdir(mode=0o700)
-    (folder / "broker-cache-key").write_bytes(os.urandom(32))
-    (folder / "broker-cache-key").chmod(0o400)
+    hand_key(place.folder)
 
 
 def start(place: Place) -> None:

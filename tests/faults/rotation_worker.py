@@ -15,6 +15,7 @@ from pathlib import Path
 
 from broker.client import Client
 from broker.errors import BrokerError, NeedsLogin, Unreachable
+from tests.fakes.handed_key import hand_key
 from tests.real.installed import BIN, BROKER, Place
 from tests.real.process import coverage_env
 
@@ -61,7 +62,7 @@ def act(place: Place, client: Client, chance: random.Random) -> None:
 def start(place: Place) -> subprocess.Popen[bytes]:
     """Start a daemon; it leaves by itself where another one runs."""
     env = {"HOME": str(place.folder), "PATH": f"{BIN}:/usr/bin:/bin", **place.env, **coverage_env()}
-    env["CREDENTIALS_DIRECTORY"] = str(place.folder / "credentials")
+    env |= hand_key(place.folder)
     with (place.folder / "daemons.log").open("ab") as log:
         return subprocess.Popen(
             [str(BROKER), "run"],

@@ -19,6 +19,7 @@ from broker.secret import Secret
 from broker.storage import disk
 from broker.storage import store as store_module
 from broker.storage.store import EncryptedStore
+from tests.fakes.handed_key import hand_key
 from tests.faults import on_a_small_disk
 from tests.real.process import DEADLINE_S
 
@@ -30,12 +31,10 @@ Need = Callable[[bool, str], None]
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a state folder, with a key that the service manager handed over."""
-    credentials, made = tmp_path / "credentials", tmp_path / "state"
-    for each in (credentials, made):
-        each.mkdir(mode=0o700)
-    (credentials / "broker-cache-key").write_bytes(os.urandom(32))
-    (credentials / "broker-cache-key").chmod(0o400)
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    made = tmp_path / "state"
+    made.mkdir(mode=0o700)
+    for name, path in hand_key(tmp_path).items():
+        monkeypatch.setenv(name, path)
     return made
 
 

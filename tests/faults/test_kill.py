@@ -24,6 +24,7 @@ import pytest
 from broker import os_keyring
 from broker.storage import disk
 from broker.storage.store import EncryptedStore
+from tests.fakes.handed_key import hand_key
 from tests.faults import writer
 from tests.faults.writer import KeyringInFile
 from tests.real.process import DEADLINE_S
@@ -171,16 +172,15 @@ def test_a_kill_at_any_moment_loses_no_stored_secret_and_leaves_none_readable(
 
     Nor does a kill between a write and its count make the keyring take the newest file for an older one.
     """
-    folder, credentials = memory / "state", memory / "credentials"
+    folder = memory / "state"
     folder.mkdir(mode=0o700)
-    credentials.mkdir(mode=0o700)
-    (credentials / "broker-cache-key").write_bytes(os.urandom(32))
-    (credentials / "broker-cache-key").chmod(0o400)
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    key = hand_key(memory)
+    for name, path in key.items():
+        monkeypatch.setenv(name, path)
     monkeypatch.setattr(os_keyring, "ask", KeyringInFile(memory / "keyring.json").ask)
     log, chance, unfinished = Log(), random.Random(7), 0
     numbers = itertools.count()
-    with zygote(folder, persist, {"CREDENTIALS_DIRECTORY": str(credentials)}) as writers:
+    with zygote(folder, persist, key) as writers:
         # On until the moments that matter were among them, else the test shows nothing.
         while (number := next(numbers)) < KILLS or not log.tells(unfinished):
             once_open = chance.random() > FROM_THE_START

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 import json
 import struct
@@ -27,14 +26,14 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import CredentialProvider, Credentials, ReadOnlyCredentials
 
-from tests.real.upstream import loopback, stream
+from tests.fakes.in_background import in_background
+from tests.real.upstream import stream
 
 REGION: Final = "us-east-1"
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _BEARER: Final = "Bearer bedrock-api-key-"
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 _SKEW_S: Final = 300.0
-_EMPTY: Final = hashlib.sha256(b"").hexdigest()
 
 
 class Refused(Exception):
@@ -191,7 +190,7 @@ def _moment(stamp: str) -> float:
 def serving() -> Iterator[Bedrock]:
     """Serve on a free port of the loopback until the block ends."""
     bedrock = Bedrock()
-    with loopback(type("Handler", (_Handler,), {"bedrock": bedrock})) as bedrock.url:
+    with in_background(type("Handler", (_Handler,), {"bedrock": bedrock})) as bedrock.url:
         yield bedrock
 
 

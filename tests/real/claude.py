@@ -84,6 +84,19 @@ class Claude:
         )
         return Answer(done.stdout.strip() or done.stderr.strip(), failed=done.returncode != 0)
 
+    def type(self, program: Path, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run another program as its person would, in the project."""
+        return subprocess.run(
+            [str(program), *arguments],
+            env=dict(self.env),
+            cwd=self.project,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+            check=False,
+        )
+
     @contextmanager
     def session(self) -> Iterator[Session]:
         """Keep one Claude Code process alive over several prompts."""

@@ -11,7 +11,6 @@ from tests import setup_claude_code
 from tests.real.claude import Answer, Claude, Session
 from tests.real.conftest import Need
 from tests.real.installed import BROKER, Place
-from tests.real.process import DEADLINE_S
 from tests.real.upstream import ANSWER
 
 PONG: Final = Answer(ANSWER, failed=False)
@@ -30,16 +29,7 @@ def newcomer(which: Which, place: Place, need: Need) -> Claude:
 
 def setup(claude: Claude, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Type `broker setup claude-code ...` in the developer's project."""
-    return subprocess.run(
-        [str(BROKER), "setup", "claude-code", *arguments],
-        env=dict(claude.env),
-        cwd=claude.project,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
+    return claude.type(BROKER, "setup", "claude-code", *arguments)
 
 
 def asked(sessions: Mapping[Which, Session]) -> dict[Which, Answer]:

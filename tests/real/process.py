@@ -14,6 +14,9 @@ from typing import Final
 DEADLINE_S: Final = 60.0
 """How long anything real may take before its test fails; far above what it takes on two busy cores."""
 
+STRANGER: Final = 1234
+"""The uid of another user, whom nobody has to make."""
+
 _POLL_S: Final = 0.02
 _GRACE_S: Final = 10.0
 
@@ -54,6 +57,11 @@ def _thread_states(pid: int) -> set[str]:
         with suppress(OSError):
             letters.add(stat.read_text().rpartition(")")[2].split()[0])
     return letters
+
+
+def as_stranger(*command: str) -> list[str]:
+    """Return the command line that runs this as another user of the machine; only root can."""
+    return ["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups", *command]
 
 
 def coverage_env() -> dict[str, str]:

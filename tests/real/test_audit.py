@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import pytest
 
+from tests.fakes.handed_key import hand_key
 from tests.real.conftest import Developer
 from tests.real.installed import BROKER, HELPER, Daemon, Place, running
 from tests.real.process import DEADLINE_S, coverage_env, wait_until
@@ -63,12 +64,8 @@ def audit(place: Place, *arguments: str, env: dict[str, str] | None = None) -> s
 @pytest.fixture
 def key(place: Place) -> dict[str, str]:
     """Hand the daemon a key as the service manager does; give what its environment says of that."""
-    folder = place.folder / "credentials"
-    folder.mkdir(mode=0o700)
-    (folder / "broker-cache-key").write_bytes(b"fake-key-" * 4)
-    (folder / "broker-cache-key").chmod(0o400)
     place.configure(DEMO.format(path=place.folder / "nothing"))
-    return {"CREDENTIALS_DIRECTORY": str(folder)}
+    return hand_key(place.folder)
 
 
 @pytest.mark.slow

@@ -15,9 +15,10 @@ from typing import Any, Final
 import pytest
 
 from tests import setup_npm
+from tests.fakes.handed_key import hand_key
 from tests.real.conftest import Need
 from tests.real.installed import BROKER, HELPER, Place, a_place, running
-from tests.real.process import DEADLINE_S
+from tests.real.process import DEADLINE_S, STRANGER, as_stranger
 from tests.setup_tools import program
 
 pytestmark = pytest.mark.real
@@ -49,7 +50,6 @@ connection.request("GET", where.path, headers=headers)
 answer = connection.getresponse()
 print(answer.status, answer.read().decode())
 """
-STRANGER: Final = 1234
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,6 @@ def site() -> Iterator[Site]:
             f'[endpoints.aws]\nlisten = "127.0.0.1:0"\n[credentials.cloud]\nsource = "command"\n'
             f"argv = {json.dumps(argv)}\n"
         )
-        home = place.folder / "credentials"
-        home.mkdir(mode=0o700)
-        (home / "broker-cache-key").write_bytes(os.urandom(32))
-        (home / "broker-cache-key").chmod(0o400)
         (place.folder / ".aws").mkdir()
         (place.folder / ".aws" / "credentials").write_text(
             "[default]\naws_access_key_id = fake-other\naws_secret_access_key = fake-other\n"
@@ -107,7 +103,7 @@ def site() -> Iterator[Site]:
             f"[profile ours]\nregion = us-east-1\ncredential_process = {HELPER} --aws cloud\n"
         )
         bare = {"HOME": str(place.folder), "PATH": os.environ["PATH"], "AWS_EC2_METADATA_DISABLED": "true"}
-        found = Site(place, {"CREDENTIALS_DIRECTORY": str(home)}, place.env | bare)
+        found = Site(place, hand_key(place.folder), place.env | bare)
         with running(place, env=found.daemon_env):
             place.call("POST", "/v1/refresh", {"credential": "cloud"})  # what it is shows with the first session
             yield found
@@ -155,18 +151,10 @@ def test_strangers_and_deceived_browsers_get_nothing(site: Site, need: Need) -> 
     need(os.geteuid() == 0, "only root can become another user")
     found = site.variables()
     own = [sys.executable, "-c", ASK]
-    as_stranger = [
-        "setpriv",
-        f"--reuid={STRANGER}",
-        f"--regid={STRANGER}",
-        "--clear-groups",
-        "/usr/bin/python3",
-        "-c",
-        ASK,
-    ]
+    stranger = as_stranger("/usr/bin/python3", "-c", ASK)
     assert KEYS[1] in site.run(*own, "{}", env=found).stdout
     for refused in (
-        site.run(*as_stranger, "{}", env=found, cwd=Path("/")),
+        site.run(*stranger, "{}", env=found, cwd=Path("/")),
         site.run(*own, "{'Host': 'rebound.example'}", env=found),
         site.run(*own, "{'Origin': 'https://page.example'}", env=found),
         site.run(*own, "{}", env=found | {"AWS_CONTAINER_AUTHORIZATION_TOKEN": "0" * 96}),

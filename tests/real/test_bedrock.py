@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from broker.engine.callers import BURST_S
+from tests.fakes.handed_key import hand_key
 from tests.real import mint
 from tests.real.bedrock import REGION, Bedrock, serving
 from tests.real.conftest import Need
@@ -39,12 +40,8 @@ def bedrock() -> Iterator[Bedrock]:
 @pytest.fixture
 def served(place: Place, bedrock: Bedrock) -> Iterator[Place]:
     """Run a daemon with a key at rest that has a session and an API key, both from a company's command."""
-    home = place.folder / "credentials"
-    home.mkdir(0o700)
-    (home / "broker-cache-key").write_bytes(b"k" * 32)
-    (home / "broker-cache-key").chmod(0o400)
     place.configure(config(bedrock))
-    with running(place, env={"CREDENTIALS_DIRECTORY": str(home)}):
+    with running(place, env=hand_key(place.folder)):
         yield place
 
 

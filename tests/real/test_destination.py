@@ -76,7 +76,7 @@ def _try(row: Row, version: str, folder: Path, authority: Authority) -> Outcome:
             "good": good.url,
             "good_port": good.url.rpartition(":")[2],
             "thief": thief.url,
-            "thief_port": str(thief.port),
+            "thief_port": thief.url.rpartition(":")[2],
             "ca": authority.root,
         }
         settled = settle(row, folder, places, {"apiKeyHelper": f"echo {TOKEN}"})

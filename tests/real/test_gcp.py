@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import urllib.request
@@ -14,6 +13,7 @@ from typing import Final
 import pytest
 
 from tests.fakes.google import ACCOUNT, CLIENT_ID, CLIENT_SECRET, PERSON, FakeGoogle, fake_google
+from tests.fakes.handed_key import hand_key
 from tests.real.installed import BIN, BROKER, Place, running
 from tests.real.process import DEADLINE_S, coverage_env, wait_until
 
@@ -51,11 +51,7 @@ api_endpoints = {{ {apis} }}
 [credentials.mine]
 source = "me"
 """)
-    folder = place.folder / "credentials"
-    folder.mkdir(mode=0o700)
-    (folder / "broker-cache-key").write_bytes(os.urandom(32))
-    (folder / "broker-cache-key").chmod(0o400)
-    return {"CREDENTIALS_DIRECTORY": str(folder), "FAKE_CLIENT_SECRET": CLIENT_SECRET}
+    return hand_key(place.folder) | {"FAKE_CLIENT_SECRET": CLIENT_SECRET}
 
 
 def typed(place: Place, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -24,7 +24,7 @@ from tests.real.claude import Answer, Claude
 from tests.real.conftest import Need
 from tests.real.google_clients import AUDIENCE, SCOPE, found
 from tests.real.installed import BROKER, Place, a_place, running
-from tests.real.process import DEADLINE_S
+from tests.real.process import DEADLINE_S, as_stranger
 from tests.real.upstream import ANSWER
 from tests.real.vertex import PROJECT, REGION, Vertex, serving
 from tests.setup_claude_code import NEWER
@@ -32,7 +32,6 @@ from tests.setup_claude_code import NEWER
 pytestmark = pytest.mark.real
 
 PONG = Answer(ANSWER, failed=False)
-STRANGER = 65534
 CROWD = 100
 CLIENTS: Mapping[str, Callable[..., subprocess.CompletedProcess[str]]] = {
     "python": google_clients.python,
@@ -184,15 +183,7 @@ answer = connection.getresponse()
 print(answer.status, answer.getheader("Metadata-Flavor"), "ya29" in answer.read().decode())
 """
     own = [sys.executable, "-c", ask]
-    stranger = [
-        "setpriv",
-        f"--reuid={STRANGER}",
-        f"--regid={STRANGER}",
-        "--clear-groups",
-        "/usr/bin/python3",
-        "-c",
-        ask,
-    ]
+    stranger = as_stranger("/usr/bin/python3", "-c", ask)
     assert site.run(*own, "{}") == "200 Google True\n"
     assert site.run(*stranger, "{}") == "403 Google False\n"
     assert site.run(*own, "{'Host': 'evil.example'}") == "403 Google False\n"

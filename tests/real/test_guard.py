@@ -30,7 +30,6 @@ pytestmark = pytest.mark.real
 
 PONG = Answer(ANSWER, failed=False)
 every_version = pytest.mark.parametrize("version", VERSIONS)
-Steer = Callable[[Claude, dict[str, Any]], None]
 
 
 @pytest.fixture
@@ -99,16 +98,7 @@ def broker(place: Place, *arguments: str, cwd: Path | None = None) -> subprocess
 
 def helper_in(claude: Claude) -> subprocess.CompletedProcess[str]:
     """Run the helper in the project's folder, as a person would to see what Claude Code hides."""
-    return subprocess.run(
-        [str(HELPER), "work"],
-        env=dict(claude.env),
-        cwd=claude.project,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
+    return claude.type(HELPER, "work")
 
 
 @every_version

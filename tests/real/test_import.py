@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.aws import FakeAws, fake_aws
+from tests.fakes.handed_key import hand_key
 from tests.real.claude import Answer
 from tests.real.conftest import Developer
 from tests.real.installed import BROKER, HELPER, Place, running
@@ -18,6 +20,8 @@ from tests.setup_claude_code import NEWER
 
 pytestmark = pytest.mark.real
 
+USER = "AKIAFAKEFAKEFAKE0001"
+ROLE = "AKIAFAKEFAKEFAKE0002"
 PROXYCAST = """
 # the old key was fake-comment-key
 claude-custom:
@@ -51,12 +55,16 @@ bedrock-role:
 @pytest.fixture
 def env(place: Place) -> dict[str, str]:
     """Give the store a key, as a service manager does; and the machine a role of AWS's."""
-    home = place.folder / "credentials"
-    home.mkdir(mode=0o700)
-    (home / "broker-cache-key").write_bytes(os.urandom(32))
-    (home / "broker-cache-key").chmod(0o400)
-    role = {"AWS_ACCESS_KEY_ID": "AKIAFAKEFAKEFAKE0002", "AWS_SECRET_ACCESS_KEY": "fake-role-secret"}
-    return {"CREDENTIALS_DIRECTORY": str(home)} | role
+    role = {"AWS_ACCESS_KEY_ID": ROLE, "AWS_SECRET_ACCESS_KEY": "fake-role-secret"}
+    return hand_key(place.folder) | role
+
+
+@pytest.fixture
+def sts() -> Iterator[FakeAws]:
+    """Give an AWS that knows the file's keys, and those of the machine's role."""
+    with fake_aws() as made:
+        made.callers = {USER: "arn:aws:iam::111111111111:user/me", ROLE: "arn:aws:iam::111111111111:user/machine"}
+        yield made
 
 
 def import_(place: Place, env: dict[str, str], file: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -73,14 +81,14 @@ def import_(place: Place, env: dict[str, str], file: Path, *options: str) -> sub
 
 
 def test_every_feature_of_a_proxycast_file_is_served(
-    place: Place, env: dict[str, str], developer: Developer, upstream: Upstream
+    place: Place, env: dict[str, str], developer: Developer, upstream: Upstream, sts: FakeAws
 ) -> None:
     """Real Claude Code goes on with the imported keys as one pool, past the end of one; no key is in our config."""
     one, two = (upstream.mint.mint().text for _ in range(2))
     file = place.folder / "providers.yaml"
     file.write_text(PROXYCAST.format(one=one, two=two, url=upstream.url))
     place.configure('[credentials.mine]\nsource = "demo"  # kept\n')
-    with running(place, env=env):
+    with running(place, env=env | {"AWS_ENDPOINT_URL": sts.address}):
         done = import_(place, env, file, "--yes", "--pool", "keys")
         assert (done.returncode, done.stderr) == (0, "")
         config = place.config.read_text()
@@ -91,8 +99,9 @@ def test_every_feature_of_a_proxycast_file_is_served(
             "fake-official-key",
             one,
         ]
-        assert aws(place, "bedrock-claude") == ("AKIAFAKEFAKEFAKE0001", "fake/aws/secret", "us-east-1")
-        assert aws(place, "bedrock-role") == ("AKIAFAKEFAKEFAKE0002", "fake-role-secret", "eu-central-1")
+        assert aws(place, "bedrock-claude") == ("ASIAFAKE000000000001", "fake-secret-key-1", "us-east-1")
+        assert sts.last("GetSessionToken")["key_id"] == USER
+        assert aws(place, "bedrock-role") == (ROLE, "fake-role-secret", "eu-central-1")
         with developer(NEWER, settings={"apiKeyHelper": f"{HELPER} keys"}).session() as session:
             assert session.ask("say pong") == Answer(ANSWER, failed=False)
             upstream.mint.revoke(one)

@@ -19,6 +19,7 @@ import pytest
 
 from tests import setup_claude_code
 from tests.fakes.google import fake_google
+from tests.fakes.handed_key import hand_key
 from tests.fakes.litellm import MASTER_KEY, FakeLiteLLM
 from tests.real import bedrock, litellm, upstream, vertex
 from tests.real.bedrock import Bedrock
@@ -26,7 +27,7 @@ from tests.real.claude import Answer, Claude
 from tests.real.conftest import Need
 from tests.real.installed import BROKER, Place, running
 from tests.real.litellm import LiteLLM
-from tests.real.process import DEADLINE_S, wait_until
+from tests.real.process import wait_until
 from tests.real.tunnel import tunnel
 from tests.real.upstream import ANSWER, Upstream
 from tests.real.vertex import Vertex
@@ -126,12 +127,7 @@ audience = ["{company.proxy.url}"]
 
 def environment(place: Place) -> dict[str, str]:
     """Give the daemon the master key, and a key of the service manager's to keep tokens by."""
-    folder = place.folder / "credentials"
-    if not folder.exists():
-        folder.mkdir(mode=0o700)
-        (folder / "broker-cache-key").write_bytes(os.urandom(32))
-        (folder / "broker-cache-key").chmod(0o400)
-    return {"CREDENTIALS_DIRECTORY": str(folder), "FAKE_MASTER_KEY": MASTER_KEY}
+    return hand_key(place.folder) | {"FAKE_MASTER_KEY": MASTER_KEY}
 
 
 def developer(place: Place, form: str, need: Need) -> Claude:
@@ -145,16 +141,8 @@ def developer(place: Place, form: str, need: Need) -> Claude:
 def set_up(claude: Claude, company: Company, form: str) -> subprocess.CompletedProcess[str]:
     """Type `broker setup claude-code --provider litellm ...`."""
     proxy = ("--provider", "litellm", "--base-url", company.proxy.url, "--upstream", form, *FORMS[form])
-    return subprocess.run(
-        [str(BROKER), "setup", "claude-code", "--credential", "work", *proxy, "--ttl", f"{TTL_S}s", "--yes"],
-        env=dict(claude.env),
-        cwd=claude.project,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
+    asked = ("--credential", "work", *proxy, "--ttl", f"{TTL_S}s", "--yes")
+    return claude.type(BROKER, "setup", "claude-code", *asked)
 
 
 def test_no_prompt_fails_while_keys_of_seconds_are_replaced(company: Company, place: Place, need: Need) -> None:

@@ -22,6 +22,7 @@ from broker.sources.oauth.source import OAuthSource
 from broker.sources.references import Reference
 from tests.contracts.source_contract import failure, token_of
 from tests.fakes.context import FakeContext
+from tests.fakes.handed_key import hand_key
 from tests.real.company import Company, company
 from tests.real.conftest import Need
 from tests.real.installed import BIN, BROKER, Place, running
@@ -155,11 +156,7 @@ source = "gateway"
 scope = "openid"
 refresh_interval_min = "1ms"
 """)
-    folder = place.folder / "credentials"
-    folder.mkdir(mode=0o700)
-    (folder / "broker-cache-key").write_bytes(os.urandom(32))
-    (folder / "broker-cache-key").chmod(0o400)
-    return {"CREDENTIALS_DIRECTORY": str(folder)}
+    return hand_key(place.folder)
 
 
 def login(place: Place, act: Any) -> str:  # noqa: ANN401  # of the address that is shown

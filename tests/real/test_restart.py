@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from tests.fakes.handed_key import hand_key
 from tests.real.conftest import minting_config
 from tests.real.installed import BROKER, Daemon, Place, running
 from tests.real.process import terminate, wait_until
@@ -55,11 +55,7 @@ def keyed(place: Place, upstream: Upstream) -> dict[str, str]:
     """A config that asks the upstream's mint, and a key beside it: what the daemon's environment says of that."""
     upstream.mint.lifetime_s = 3600.0
     place.configure(minting_config(upstream))
-    folder = place.folder / "credentials"
-    folder.mkdir(mode=0o700)
-    (folder / "broker-cache-key").write_bytes(os.urandom(32))
-    (folder / "broker-cache-key").chmod(0o400)
-    return {"CREDENTIALS_DIRECTORY": str(folder)}
+    return hand_key(place.folder)
 
 
 @pytest.mark.alone

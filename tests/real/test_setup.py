@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests import setup_claude_code
+from tests.fakes.handed_key import hand_key
 from tests.real.claude import Answer, Claude
 from tests.real.conftest import Need, minting_config
 from tests.real.installed import BROKER, Daemon, Place, running
-from tests.real.process import DEADLINE_S, wait_until
+from tests.real.process import wait_until
 from tests.real.thief import Authority, Thief
 from tests.real.upstream import ANSWER, Upstream
 from tests.setup_claude_code import NEWER, OLDER, VERSIONS
@@ -58,16 +59,7 @@ def setup(claude: Claude) -> Setup:
 
 def broker(claude: Claude, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """Type a command in the developer's project."""
-    return subprocess.run(
-        [str(BROKER), *arguments],
-        env=dict(claude.env),
-        cwd=claude.project,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
-    )
+    return claude.type(BROKER, *arguments, stdin=stdin)
 
 
 def settings_of(claude: Claude) -> Path:
@@ -99,12 +91,8 @@ def test_one_command_is_enough_and_another_takes_it_back(
 
 def test_two_commands_lead_from_nothing_to_an_answer(claude: Claude, upstream: Upstream, place: Place) -> None:
     """No config, no daemon: a secret is stored, Claude Code is set up, and it works."""
-    key_home = place.folder / "credentials"
-    key_home.mkdir(0o700)
-    (key_home / "broker-cache-key").write_bytes(b"k" * 32)
-    (key_home / "broker-cache-key").chmod(0o400)
     env = {name: value for name, value in claude.env.items() if name != "BROKER_AUTOSTART"}
-    newcomer = replace(claude, env={**env, "CREDENTIALS_DIRECTORY": str(key_home)})
+    newcomer = replace(claude, env={**env, **hand_key(place.folder)})
     setup_ = ("setup", "claude-code", "--base-url", upstream.url, "--yes")
     said = broker(newcomer, "config", "check").stderr
     assert said.endswith("run: broker secret set anthropic, then: broker setup claude-code\n")

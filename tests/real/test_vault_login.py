@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from tests.contracts.source_contract import VALUE
+from tests.fakes.handed_key import hand_key
 from tests.real.company import READ, Company, company
 from tests.real.conftest import Need
 from tests.real.installed import BIN, BROKER, Place, running
@@ -99,11 +100,7 @@ name = "OTHER"
 def keyed(place: Place, bao: Company) -> dict[str, str]:
     """The config, and a key for what is stored, as the service manager hands it over."""
     configure(place, bao)
-    folder = place.folder / "credentials"
-    folder.mkdir(mode=0o700)
-    (folder / "broker-cache-key").write_bytes(os.urandom(32))
-    (folder / "broker-cache-key").chmod(0o400)
-    return {"CREDENTIALS_DIRECTORY": str(folder)}
+    return hand_key(place.folder)
 
 
 # --- the person -------------------------------------------------------------------------------------------------

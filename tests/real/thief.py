@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Self
 
@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+
+from tests.fakes.in_background import in_background
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,35 +71,14 @@ class Thief:
 
     token: str
     authority: Authority
-    port: int = 0
+    url: str = ""
     has_it: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def url(self) -> str:
-        """Its base URL."""
-        return f"http://127.0.0.1:{self.port}"
 
     @contextmanager
     def lurking(self) -> Iterator[Self]:
         """Serve on a free port of the loopback until the block ends."""
-        server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"thief": self}))
-        self.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
+        with in_background(type("Handler", (_Handler,), {"thief": self})) as self.url:
             yield self
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Keep the test's output quiet: its victims hang up as they like."""
 
 
 class _Handler(BaseHTTPRequestHandler):

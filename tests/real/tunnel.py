@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import trustme
 
-from tests.real.upstream import loopback
+from tests.fakes.in_background import in_background
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def tunnel(host: str, target: str, folder: Path) -> Iterator[dict[str, str]]:
     url = urlsplit(target)
     own = {"host": host, "target": (url.hostname, url.port), "context": context}
     made = type("Handler", (_Handler,), own)
-    with loopback(made) as proxy:
+    with in_background(made) as proxy:
         yield {"HTTPS_PROXY": proxy, "NO_PROXY": "127.0.0.1,localhost", "SSL_CERT_FILE": str(certificates)}
 
 

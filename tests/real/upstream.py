@@ -8,16 +8,16 @@ It answers every prompt with "pong", except `run: COMMAND`, which asks Claude Co
 from __future__ import annotations
 
 import json
-import threading
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
 
+from tests.fakes.in_background import in_background
 from tests.real.mint import Mint
 
 ANSWER: Final = "pong"
@@ -62,28 +62,8 @@ class Upstream:
 def serving() -> Iterator[Upstream]:
     """Serve on a free port of the loopback until the block ends."""
     upstream = Upstream()
-    with loopback(type("Handler", (_Handler,), {"upstream": upstream})) as upstream.url:
+    with in_background(type("Handler", (_Handler,), {"upstream": upstream})) as upstream.url:
         yield upstream
-
-
-@contextmanager
-def loopback(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Serve by this handler on a free port of the loopback until the block ends; give the base URL."""
-    server = _Server(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 256
 
 
 class _Handler(BaseHTTPRequestHandler):

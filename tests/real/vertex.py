@@ -17,7 +17,8 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
 
-from tests.real.upstream import loopback, stream
+from tests.fakes.in_background import in_background
+from tests.real.upstream import stream
 
 PROJECT: Final = "fake-project"
 REGION: Final = "us-east5"
@@ -59,7 +60,7 @@ class Vertex:
 def serving(accepts: Callable[[str], bool]) -> Iterator[Vertex]:
     """Serve on a free port of the loopback until the block ends."""
     vertex = Vertex(accepts)
-    with loopback(type("Handler", (_Handler,), {"vertex": vertex})) as vertex.url:
+    with in_background(type("Handler", (_Handler,), {"vertex": vertex})) as vertex.url:
         yield vertex
 
 

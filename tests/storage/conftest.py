@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from broker.storage import disk, loading, writing
 from broker.storage import store as store_module
 from broker.storage.header import Cost
 from broker.storage.store import EncryptedStore
+from tests.fakes.handed_key import hand_key
 from tests.fakes.keyring import FakeKeyring
 
 PASSPHRASE = "fake-passphrase"
@@ -67,13 +67,9 @@ def fake_keyring(monkeypatch: pytest.MonkeyPatch) -> FakeKeyring:
 @pytest.fixture
 def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the service manager hands over: a folder with a key in it."""
-    made = tmp_path / "credentials"
-    made.mkdir(mode=0o700)
-    key = made / "broker-cache-key"
-    key.write_bytes(os.urandom(32))
-    key.chmod(0o400)
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(made))
-    return made
+    for name, path in hand_key(tmp_path).items():
+        monkeypatch.setenv(name, path)
+    return tmp_path / "credentials"
 
 
 @pytest.fixture(autouse=True)
