@@ -90,16 +90,20 @@ class Person:
         return kept
 
     async def logout(self) -> bool:
-        """Forget the sign-in, then have Google forget it. Raises `TransientFetchError` where it could not be told."""
+        """Forget the sign-in, then have Google forget it. Raises `TransientFetchError` where it could not be told.
+
+        Also one that an earlier `client_id` was given: Google asks for none.
+        """
         self._begun = None
-        try:
-            token = str(self._kept()["refresh_token"])
-        except LoginRequired:
+        kept = self._found()
+        if "refresh_token" not in kept:
             return False
         self._unstored = None
         await self._record.delete()
+        if kept.get("at") != self._place["at"]:  # it is not for whoever is at the present address
+            raise TransientFetchError(f"signed out here, but {kept.get('at')} still knows the sign-in; end it there")
         try:
-            await self._revoke(token)
+            await self._revoke(str(kept["refresh_token"]))
         except FetchError as error:
             raise TransientFetchError(f"signed out here, but Google could not be told: {error}") from None
         return True
@@ -182,12 +186,15 @@ class Person:
             raise PermanentFetchError(f"{missing[0]} was not agreed to; run once more: {self._record.command}")
         return Secret(json.dumps({**self._place, "refresh_token": refresh_token, "account": _account(found)}))
 
-    def _kept(self) -> Mapping[str, Any]:
+    def _found(self) -> Mapping[str, Any]:
         record = self._unstored or self._record.get()
         try:
-            kept = {} if record is None else answer.json_object(record.reveal())
+            return {} if record is None else answer.json_object(record.reveal())
         except answer.BadAnswer:
-            kept = {}
+            return {}
+
+    def _kept(self) -> Mapping[str, Any]:
+        kept = self._found()
         if any(kept.get(name) != value for name, value in self._place.items()) or "refresh_token" not in kept:
             raise LoginRequired(f"Google: nobody is signed in; run: {self._record.command}")
         return kept

@@ -171,6 +171,22 @@ async def test_what_was_kept_for_another_client_or_place_is_not_used(place: Plac
     assert isinstance(await failure(place.fetcher()), LoginRequired)
 
 
+async def test_signing_out_gives_back_what_another_client_was_given(place: Place) -> None:
+    """Also after a change of `client_id`; another server is not shown it, and who still knows it is named."""
+    for changed, told in (("client_id", True), ("at", False)):
+        await sign_in(place)
+        assert place.context.login.record is not None
+        record = json.loads(place.context.login.record.reveal())
+        place.context.login.record = Secret(json.dumps(record | {changed: "https://fake-other.example"}))
+        if told:
+            assert await place.source.logout()
+        else:
+            with pytest.raises(TransientFetchError, match=r"https://fake-other.example still knows the sign-in"):
+                await place.source.logout()
+        assert bool(place.google.refresh_tokens) is not told
+        assert place.context.login.record is None
+
+
 async def test_without_sign_in_nobody_signs_in(google: FakeGoogle) -> None:
     """The settings say who does."""
     place = Place(google)
