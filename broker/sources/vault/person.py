@@ -27,6 +27,15 @@ class _Begun:
     client_nonce: Secret
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The token of a sign-in, and who gave it; `here`: that is still the server of the settings."""
+
+    token: Secret
+    server: str
+    here: bool
+
+
 class Person:
     """The sign-in of one source."""
 
@@ -88,6 +97,17 @@ class Person:
             raise self.required("nobody is signed in")
         return token
 
+    def given(self) -> Given | None:
+        """Return what is kept of a sign-in, also of one by other settings. Raises `TransientFetchError` while locked."""
+        record = self._record.get()
+        kept = {} if record is None else _fields(record)
+        token = kept.get("token")
+        if not isinstance(token, str) or flaw(token) is not None:
+            return None
+        # Its server knows a token by itself, whatever role and mount it came by.
+        here = all(kept.get(name) == self._place[name] for name in ("address", "namespace"))
+        return Given(Secret(token), str(kept.get("address")), here)
+
     async def forget(self) -> None:
         """Remove it for good, and what was begun. Raises `TransientFetchError`."""
         self._begun = None
@@ -105,15 +125,18 @@ class Person:
         return {**place, "mount": self._auth.mount, "role": self._auth.role}
 
     def _token(self, record: Secret) -> Secret | None:
-        try:
-            kept = json.loads(record.reveal())
-        except ValueError:
-            return None
-        if not isinstance(kept, dict):
-            return None
+        kept = _fields(record)
         token = kept.pop("token", None)
         sound = kept == self._place and isinstance(token, str) and flaw(token) is None
         return Secret(token) if sound else None
+
+
+def _fields(record: Secret) -> dict[str, Any]:
+    try:
+        kept = json.loads(record.reveal())
+    except ValueError:
+        return {}
+    return kept if isinstance(kept, dict) else {}
 
 
 def _checked(url: str, server: str) -> tuple[str, str]:

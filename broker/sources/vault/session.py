@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, Final, TypeVar
 
 from broker.clock import SystemClock
-from broker.errors import FetchError, LoginRequired, PermanentFetchError, TransientFetchError
+from broker.errors import FetchError, PermanentFetchError, TransientFetchError
 from broker.secret import Secret, flaw
 from broker.sources import references
 from broker.sources.blocking import Blocking
@@ -16,7 +16,7 @@ from broker.sources.interface import Context
 from broker.sources.vault.auth import AppRole, Lent, Oidc, TokenFile
 from broker.sources.vault.connection import Client, Connection
 from broker.sources.vault.login import Login, seconds
-from broker.sources.vault.person import Person
+from broker.sources.vault.person import Given, Person
 from broker.sources.vault.refusals import BadInput, Denied
 from broker.sources.vault.settings import VaultSourceSettings
 from broker.sources.vault.wrapping import Wrapping
@@ -125,13 +125,13 @@ class Session:
 
         Raises `TransientFetchError` where the server could not be told, or what is stored cannot be removed.
         """
-        token = self._login.token if self._login is not None else None
-        if token is None:
-            try:
-                token = person.kept()
-            except LoginRequired:
-                return False
+        login = self._login
+        given = person.given() if login is None else Given(login.token, self.settings.server, here=True)
+        if given is None:
+            return False
         await person.forget()
+        if not given.here:  # the present server is not to be shown it
+            raise TransientFetchError(f"signed out here, but the token lives on at {given.server} until its end")
         if self._keeping is not None:
             self._keeping.cancel()
         left, self._left = [login for login in self._left if login.ours], []
@@ -139,7 +139,7 @@ class Session:
         await asyncio.gather(*(self._revoke(login) for login in left), return_exceptions=True)
         try:
             await self.connection.run(
-                Blocking("vault"), lambda client: client.auth.token.revoke_self(), token, "revoke our token"
+                Blocking("vault"), lambda client: client.auth.token.revoke_self(), given.token, "revoke our token"
             )
         except PermanentFetchError:  # it was dead already
             pass

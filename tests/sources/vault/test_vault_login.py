@@ -284,3 +284,17 @@ def test_a_mount_that_is_none_is_a_config_error() -> None:
     """As for every method."""
     with pytest.raises(ValueError, match="mount must be a path"):
         Oidc("dev", "../sys")
+
+
+async def test_signing_out_gives_back_what_another_role_was_given(place: Place) -> None:
+    """Also after a change of `role`; another server is not shown it, and who still takes it is named."""
+    await sign_in(place)
+    await again(place, auth=Oidc("other"))
+    assert await place.source.logout()
+    assert place.vault.calls["auth/token/revoke-self"] == 1
+    assert place.context.login.record is None
+    await sign_in(place)
+    await again(place, auth=Oidc("dev"), address="https://other.example:8200")
+    with pytest.raises(TransientFetchError, match=f"the token lives on at {place.vault.address} until its end"):
+        await place.source.logout()
+    assert place.context.login.record is None
