@@ -175,14 +175,15 @@ def type_in() -> Iterator[Callable[[str], int]]:
 
 
 def test_without_stdin_the_page_is_all_that_is_waited_for(daemon: Script, type_: Type) -> None:
-    """A service's, or one that was closed, ends nothing."""
-    kept = os.dup(0)
-    os.close(0)
+    """A service's, or one that cannot be read, ends nothing."""
+    kept, mute = os.dup(0), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(mute, 0)  # closed, the number would be the next connection's here, and that be read from
     try:
         assert type_("login corp").code == 0
     finally:
         os.dup2(kept, 0)
-        os.close(kept)
+        for descriptor in (kept, mute):
+            os.close(descriptor)
 
 
 def test_the_address_that_a_browser_elsewhere_ended_at_can_be_pasted(
