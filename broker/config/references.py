@@ -63,8 +63,9 @@ def _written(value: object, keys: Keys) -> Iterator[tuple[Keys, str]]:
     """Find what is written as `{ credential = "NAME" }`."""
     if not isinstance(value, dict):
         return
-    if set(value) == {"credential"} and isinstance(value["credential"], str):
-        yield keys, value["credential"]
+    wanted = value.get("credential")
+    if len(value) == 1 and isinstance(wanted, str) and NAME.fullmatch(wanted):  # what is no name is told as that
+        yield keys, wanted
     for key, inner in value.items():
         yield from _written(inner, (*keys, key))
 
