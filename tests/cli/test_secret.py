@@ -311,6 +311,7 @@ def test_a_passphrase_is_asked_for_twice_and_then_once(
     assert asked == ["Passphrase: "]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("keyring")
 def test_without_a_keyring_a_passphrase_is_chosen_on_the_way(
     type_: Type, monkeypatch: pytest.MonkeyPatch, pipe: Pipe
