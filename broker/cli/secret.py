@@ -119,5 +119,5 @@ def _passphrase(new: bool) -> Secret:  # noqa: FBT001  # what `Stored` gives
         first = "broker unlock"
         if not config.names_credentials(paths.config_path()):  # no daemon starts then that could be unlocked
             first = f"broker setup claude-code; then: {first}"
-        raise Locked(f"the passphrase is needed, and stdin is for the value; run first: {first}")
+        raise Locked(f"the passphrase is needed, and stdin is no terminal to ask for it; run first: {first}")
     return hidden.passphrase(new=new)

@@ -13,7 +13,7 @@ from broker.clock import Clock, boot_id
 from broker.config import Config
 from broker.engine.vocabulary import Held
 from broker.errors import BadRequest, UnknownCredential
-from broker.model import Issued
+from broker.model import NAME, Issued
 from broker.platform.interface import Platform
 from broker.service import report
 from broker.service.admission import Admission, Caller
@@ -194,7 +194,8 @@ class Broker:
         entry = self._entries.by_name.get(wanted)
         if entry is None:
             near = difflib.get_close_matches(wanted, self._entries.by_name, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"add [credentials.{wanted[:64]}]"
+            possible = f"add [credentials.{wanted}]" if NAME.fullmatch(wanted) else "see: broker status"
+            hint = f"did you mean {near[0]}?" if near else possible
             raise UnknownCredential(f"{self.config.path}: no credential {wanted[:64]!r}; {hint}")
         return entry
 

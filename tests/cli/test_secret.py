@@ -294,7 +294,7 @@ def test_a_passphrase_is_asked_for_twice_and_then_once(
         config.write_text(text)
         pipe(b"fake-token-1")
         said = type_("secret set work")
-        wanted = f"broker: the passphrase is needed, and stdin is for the value; run first: {first}\n"
+        wanted = f"broker: the passphrase is needed, and stdin is no terminal to ask for it; run first: {first}\n"
         assert (said.code, said.err) == (77, wanted)
     asked: list[str] = []
 

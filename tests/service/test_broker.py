@@ -50,10 +50,13 @@ async def test_without_a_default_a_name_is_needed() -> None:
         await world.token()
 
 
-@pytest.mark.parametrize(("wanted", "hint"), [("wrok", "did you mean work?"), ("vault", r"add \[credentials.vault\]")])
+@pytest.mark.parametrize(
+    ("wanted", "hint"),
+    [("wrok", "did you mean work?"), ("vault", r"add \[credentials.vault\]"), ("../x y", "'; see: broker status$")],
+)
 @in_virtual_time
 async def test_an_unknown_name_is_answered_with_what_mends_it(wanted: str, hint: str) -> None:
-    """A near miss names the right one."""
+    """A near miss names the right one; a table is proposed only where the name can be one."""
     with pytest.raises(UnknownCredential, match=hint):
         await World().token(wanted)
 
