@@ -18,8 +18,6 @@ LOOKED_AT: Final = {
     "broker.model.Issued.same_secret": "the same",
     "broker.service.safe.Safe.unlock": "the same",
     "broker.sources.aws.mfa.MfaCode.take": "the same",
-    "broker.sources.gcp.person.Person._kept": "where a sign-in is good, with our own config: nobody else may try",
-    "broker.sources.vault.person.Person._token": "where a token is good, the token taken out",
     "broker.sources.vault.wrapping.Wrapping._kept": "our own record with our own config: nobody else may try",
     "broker.storage.audit.chain.parse": "a MAC with its own bytes: is the line written in the one way?",
     "broker.storage.audit.proof._Check._heed": "MACs that stand in the file, for whoever reads it",
