@@ -203,6 +203,15 @@ def test_a_token_of_a_cloud_goes_where_its_programs_look(type_: Type, parts: Scr
     assert json.loads(type_("export work --format headers").out) == {"authorization": "Bearer fake-1"}
 
 
+def test_a_key_of_bedrock_comes_with_the_region_that_it_is_good_in(type_: Type, parts: Script) -> None:
+    """A program would else look for one, or ask in another and be refused."""
+    key = {"credential": "work", "kind": "bedrock-api-key", "region": "eu-west-1", "token": "fake-1"}
+    parts.raw["/v1/credentials/work"] = json.dumps(key).encode()
+    found = "export AWS_BEARER_TOKEN_BEDROCK=fake-1\nexport AWS_REGION=eu-west-1\nexport AWS_DEFAULT_REGION=eu-west-1\n"
+    assert type_("export work").out == found
+    assert type_("export work --var MINE").out == "export MINE=fake-1\n"
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -42,7 +42,7 @@ def variables(credential: Mapping[str, Any], name: str | None) -> dict[str, str]
         # `eval "$(broker export ...)"` would run what stands behind a semicolon.
         raise BadRequest(f"--var {name!r}: a variable's name is letters, digits and _, with no digit first")
     if credential["kind"] != "aws-session":
-        return {name or _usual(credential): str(credential["token"])}
+        return {name or _usual(credential): str(credential["token"])} | ({} if name else _place(credential))
     if name is not None:
         raise BadRequest(f"--var names one variable, but {credential['credential']} is an aws-session and sets several")
     return {variable: str(credential[part]) for variable, part in _AWS.items() if credential.get(part)}
@@ -53,6 +53,13 @@ def unwanted(credential: Mapping[str, Any]) -> tuple[str, ...]:
     if credential["kind"] == "aws-session":
         return AWS_UNSET
     return anthropic.UNSET if anthropic.is_federated(credential) else ()
+
+
+def _place(credential: Mapping[str, Any]) -> dict[str, str]:
+    """Say where a key of Bedrock's is good: in one region alone, whichever the program would take."""
+    if credential["kind"] != "bedrock-api-key" or not credential.get("region"):
+        return {}
+    return {variable: str(credential["region"]) for variable, part in _AWS.items() if part == "region"}
 
 
 def _usual(credential: Mapping[str, Any]) -> str:
