@@ -72,7 +72,7 @@ class ConsumerCalls:
             if face.serves(name):
                 return face
         raise BadRequest(
-            f"{name} is an {self._broker.keeper(name).kind}, which no endpoint serves; see: broker exec --help, broker export --help"
+            f"{name} is of kind {self._broker.keeper(name).kind}, which no endpoint serves; see: broker exec --help, broker export --help"
         )
 
     def _address(self, face: Face) -> str:

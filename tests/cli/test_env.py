@@ -55,7 +55,7 @@ def test_without_an_endpoint_it_says_why(type_: Type, cloud: Script) -> None:
     """And prints nothing that a shell would run."""
     said = type_("env work")
     assert (said.code, said.out) == (64, "")
-    assert said.err == "broker: work is an api-key, which no endpoint serves\n"
+    assert said.err == "broker: work is of kind api-key, which no endpoint serves\n"
 
 
 def test_what_does_not_work_now_or_will_not_last_is_said_beside(type_: Type, cloud: Script) -> None:

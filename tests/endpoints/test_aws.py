@@ -223,7 +223,7 @@ async def test_without_an_endpoint_it_says_what_turns_it_on(calls: Face, world: 
     assert b'/nowhere/config.toml [endpoints.aws] and below it listen = "127.0.0.1:0"' in answer.body
     answer = await calls.post("/v1/consumers", {"credential": "key"})
     assert answer.status == 400
-    assert b"key is an api-key, which no endpoint serves" in answer.body
+    assert b"key is of kind api-key, which no endpoint serves" in answer.body
 
 
 async def test_a_pool_is_told_apart_with_what_serves_it(calls: Face, world: FacesWorld) -> None:

@@ -155,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
         if found is not None:
             self._json({"set": {}, "unset": [], "lasting": True, "problem": None} | found)
         else:
-            message = f"{name} is an api-key, which no endpoint serves"
+            message = f"{name} is of kind api-key, which no endpoint serves"
             self._send(400, message.encode(), {"X-Broker-Error": "bad-request"})
 
     def _stream(self) -> None:
