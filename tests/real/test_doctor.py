@@ -149,6 +149,7 @@ def test_units_of_a_real_manager_are_examined(manager: UserManager) -> None:
     assert of_systemd(manager) == {"unit-failed", "daemon-silent"}
 
 
+@pytest.mark.alone
 def test_a_file_system_that_hangs_is_told_and_not_waited_for(need: Need, place: Place) -> None:
     """Ten seconds at most; the process ends by itself, and areas that do not depend on it are told as ever."""
     need(can_hang(), "FUSE (root and /dev/fuse) is missing")
