@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from broker.config.structs import EndpointConfig, Endpoints, GcpEndpointConfig
+from broker.config.structs import CredentialConfig, EndpointConfig, Endpoints, GcpEndpointConfig, SourceConfig
 from broker.config.structure import Reader
 from broker.config.wording import near
+from broker.model import Kind
+from broker.sources.interface import Pooling
 
 _ADDRESS: Final = re.compile(r"(?P<host>[0-9.]+|\[[0-9A-Fa-f:]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
 _PORT_MAX: Final = 65535
 _EXPECTED: Final = 'expected a loopback address with a port, such as "127.0.0.1:0" (0: any free port)'
 _SECTION: Final = "endpoints"
+_NOT_GOOGLES: Final = frozenset({Kind.AWS_SESSION, Kind.BEDROCK_API_KEY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,22 @@ def read(section: Any, reader: Reader, credentials: Iterable[str]) -> Endpoints:
         EndpointConfig(*aws) if aws is not None else None,
         GcpEndpointConfig(*gcp, named) if gcp is not None else None,
     )
+
+
+def problems(
+    listening: Endpoints, sources: Mapping[str, SourceConfig], credentials: Mapping[str, CredentialConfig]
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Find what is named to be served and cannot be, as far as its source tells: where, and what is wrong."""
+    named = listening.gcp.credential if listening.gcp is not None else None
+    if named is None or named not in credentials:  # `read` says so
+        return
+    source = sources[credentials[named].source]
+    kind = source.type.kind(credentials[named].settings)
+    keys = (_SECTION, "gcp", "credential")
+    if isinstance(source.settings, Pooling):
+        yield keys, f"{named} is a pool, which no endpoint serves; name one of its members"
+    elif kind in _NOT_GOOGLES:
+        yield keys, f"{named} is of kind {kind}, which Google's clients cannot use"
 
 
 def _tables(section: Any, reader: Reader) -> dict[str, Any]:  # noqa: ANN401  # as TOML has it

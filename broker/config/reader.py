@@ -106,6 +106,8 @@ class _Parser:
         if top.get("credentials", {}) == {}:
             self._reader.report(("credentials",), _NO_CREDENTIAL)
         listening = endpoints.read(top.get("endpoints", {}), self._reader, credentials_table)
+        for keys, problem in endpoints.problems(listening, sources, credentials):
+            self._reader.report(keys, problem)
         if self._reader.problems:
             raise ConfigError(self._reader.problems)
         return Config(self._path, default, sources, credentials, daemon, listening)

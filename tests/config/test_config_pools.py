@@ -98,3 +98,18 @@ def test_members_are_single_tokens_of_one_kind() -> None:
         "sources.keys.members: k is of kind bedrock-api-key, and a of kind api-key; a pool is of one kind",
     ]
     assert read(aws + bearer + pool('["k"]')).credentials["work"].name == "work"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("work", "work is a pool, which no endpoint serves; name one of its members"),
+        ("cloud", "cloud is of kind aws-session, which Google's clients cannot use"),
+        ("key", "key is of kind bedrock-api-key, which Google's clients cannot use"),
+    ],
+)
+def test_the_metadata_server_is_given_nothing_that_it_cannot_serve(name: str, said: str) -> None:
+    """Else it would listen, and answer everybody with an error."""
+    aws = '[credentials.cloud]\nsource = "aws"\n[credentials.key]\nsource = "aws"\nkind = "bedrock-api-key"\n'
+    face = f'[endpoints.gcp]\nlisten = "127.0.0.1:0"\ncredential = "{name}"\n'
+    assert problems(TWO + pool('["b", "a"]') + aws + face) == [f"endpoints.gcp.credential: {said}"]
