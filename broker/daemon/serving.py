@@ -16,17 +16,17 @@ from typing import Any, Final
 from broker import __version__, config, locks, paths, platform
 from broker.clock import SystemClock
 from broker.config import Config
-from broker.endpoints import audit as audit_calls
 from broker.endpoints import server
-from broker.endpoints.arrivals import Arrivals
 from broker.endpoints.aws import AwsFace
 from broker.endpoints.connections import Connections
-from broker.endpoints.consumers import ConsumerCalls
-from broker.endpoints.control import create_app
+from broker.endpoints.control import audit as audit_calls
+from broker.endpoints.control.arrivals import Arrivals
+from broker.endpoints.control.calls import create_app
+from broker.endpoints.control.consumers import ConsumerCalls
+from broker.endpoints.control.helper_asks import HelperAsks
+from broker.endpoints.control.middleware import CONNECTIONS
 from broker.endpoints.faces import Faces
 from broker.endpoints.gcp import MetadataServer
-from broker.endpoints.helper_asks import HelperAsks
-from broker.endpoints.middleware import CONNECTIONS
 from broker.errors import ConfigError
 from broker.integrations import installed_helper
 from broker.integrations.notify import keep_notifying, notify, watchdog_interval_s

@@ -1,4 +1,4 @@
-"""The faces to other programs, one file per face."""
+"""The daemon's ends: `control/` is the socket, for helpers and people; each other face is a file of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the control socket answers, before it is written out by aiohttp or, to a helper, by hand."""
+"""What is answered, before it is written out: by aiohttp, or to a helper by hand."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from broker.errors import BrokerError
 
 TEXT: Final = "text/plain; charset=utf-8"
 JSON: Final = "application/json; charset=utf-8"
+
+BUG: Final = "internal error; please report it, with the daemon's log"
+"""All that anybody is told of one: its details may be secret."""
 
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 

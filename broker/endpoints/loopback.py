@@ -23,9 +23,8 @@ from typing import Final, Protocol
 
 from aiohttp import web
 
-from broker.endpoints.answers import one_line
+from broker.endpoints.answers import BUG, one_line
 from broker.endpoints.connections import Connections
-from broker.endpoints.middleware import BUG
 from broker.errors import BadRequest, BrokerError, Refused
 from broker.model import Kind
 from broker.platform.interface import Peer

@@ -19,11 +19,11 @@ from aiohttp import web
 from broker import listener, platform
 from broker.clock import SystemClock
 from broker.config import Config, CredentialConfig, DaemonConfig, SourceConfig
-from broker.endpoints.arrivals import Arrivals
 from broker.endpoints.connections import IDLE_MAX_S, Connections
-from broker.endpoints.control import create_app
-from broker.endpoints.helper_asks import HelperAsks
-from broker.endpoints.middleware import CONNECTIONS
+from broker.endpoints.control.arrivals import Arrivals
+from broker.endpoints.control.calls import create_app
+from broker.endpoints.control.helper_asks import HelperAsks
+from broker.endpoints.control.middleware import CONNECTIONS
 from broker.model import Issued, Timing
 from broker.platform import Peer
 from broker.service.broker import Broker

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 import pytest
 from aiohttp import web
 
-from broker.endpoints import audit
+from broker.endpoints.control import audit
 from broker.errors import StorageError
 from broker.service.events import Event
 from broker.storage.audit import Verdict

@@ -11,8 +11,8 @@ import pytest
 
 from broker.config.structs import CredentialConfig, Endpoints, SourceConfig
 from broker.endpoints import aws
-from broker.endpoints.consumers import ConsumerCalls
-from broker.endpoints.control import create_app
+from broker.endpoints.control.calls import create_app
+from broker.endpoints.control.consumers import ConsumerCalls
 from broker.errors import LoginRequired, SourceFailed
 from broker.model import Issued, Timing
 from broker.platform import Peer

@@ -131,7 +131,7 @@ async def test_silent_connection_is_closed(sources: dict[str, Scripted]) -> None
 @pytest.mark.slow
 async def test_slow_body_is_cut_off(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request whose body never comes is answered with 400 after a while."""
-    monkeypatch.setattr("broker.endpoints.middleware.BODY_MAX_S", 0.05)
+    monkeypatch.setattr("broker.endpoints.control.middleware.BODY_MAX_S", 0.05)
     answer = await face.raw(b"POST /v1/refresh HTTP/1.1\r\nHost: b\r\nConnection: close\r\nContent-Length: 9\r\n\r\n{")
     assert answer.startswith(b"HTTP/1.1 400")
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.endpoints.helper_asks import understand
+from broker.endpoints.control.helper_asks import understand
 from broker.errors import LoginRequired, TransientFetchError
 from broker.model import Issued, Kind
 from broker.secret import Secret

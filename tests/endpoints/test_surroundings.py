@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.endpoints.surroundings import told
+from broker.endpoints.control.surroundings import told
 from broker.engine.policy import Told
 from broker.errors import BadRequest
 from tests.endpoints.conftest import Face

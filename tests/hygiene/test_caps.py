@@ -50,13 +50,13 @@ CAPS: Final = (
     Cap(
         "a request's body",
         64 * KIB,
-        "broker.endpoints.middleware:BODY_MAX",
+        "broker.endpoints.control.middleware:BODY_MAX",
         f"{HERE}::test_a_request_beyond_a_limit_is_refused",
     ),
     Cap(
         "a passphrase (characters)",
         KIB,
-        "broker.endpoints.safe:_PASSPHRASE_MAX",
+        "broker.endpoints.control.safe:_PASSPHRASE_MAX",
         f"{HERE}::test_a_request_beyond_a_limit_is_refused",
     ),
     Cap(
@@ -86,7 +86,7 @@ CAPS: Final = (
     Cap(
         "each part of it, at the daemon",
         16 * KIB,
-        "broker.endpoints.login:_TEXT_MAX",
+        "broker.endpoints.control.login:_TEXT_MAX",
         "tests/endpoints/test_login.py::test_a_malformed_call_is_a_bad_request_that_quotes_nothing",
     ),
     Cap(

@@ -19,10 +19,10 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from broker.endpoints.control.middleware import BODY_MAX_S, PEER, json_body
 from broker.endpoints.gcp.accounts import Accounts
 from broker.endpoints.gcp.look import UNENDING_S, text, wanted_life_s
 from broker.endpoints.loopback import caller
-from broker.endpoints.middleware import BODY_MAX_S, PEER, json_body
 from broker.errors import BadRequest, BrokerError, Refused
 from broker.model import Kind
 from broker.platform.interface import Peer

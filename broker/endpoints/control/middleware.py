@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from broker.endpoints.answers import Answer, of_error
+from broker.endpoints.answers import BUG, Answer, of_error
 from broker.endpoints.connections import Connections
 from broker.errors import BadRequest, BrokerError, Refused
 from broker.platform.interface import Peer, Platform
@@ -28,7 +28,6 @@ PEER: Final = web.RequestKey("peer", Peer)
 STRANGER: Final = web.AppKey[Callable[[Peer], None]]("stranger")
 """Notes who of another user's tried to get in."""
 
-BUG: Final = "internal error; please report it, with the daemon's log"
 BODY_MAX: Final = 64 * 1024
 BODY_MAX_S: Final = 5.0
 """A client that sends its body byte by byte is cut off after this long."""

@@ -1,4 +1,4 @@
-"""The control socket's calls (INTERFACES, "Control socket"): bytes to calls and back, and no policy."""
+"""The control socket's calls: bytes to calls and back, and no policy."""
 
 from __future__ import annotations
 
@@ -10,11 +10,20 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from broker.endpoints import surroundings, tokens
-from broker.endpoints.login import LoginCalls
-from broker.endpoints.middleware import BODY_MAX, CONNECTIONS, PEER, PLATFORM, STRANGER, guard, json_body, response
-from broker.endpoints.safe import SafeCalls
-from broker.endpoints.tokens import DEADLINE_MAX_S, DEFAULT_DEADLINE_S
+from broker.endpoints.control import surroundings, tokens
+from broker.endpoints.control.login import LoginCalls
+from broker.endpoints.control.middleware import (
+    BODY_MAX,
+    CONNECTIONS,
+    PEER,
+    PLATFORM,
+    STRANGER,
+    guard,
+    json_body,
+    response,
+)
+from broker.endpoints.control.safe import SafeCalls
+from broker.endpoints.control.tokens import DEADLINE_MAX_S, DEFAULT_DEADLINE_S
 from broker.errors import BadRequest
 from broker.model import DEFAULT_TTL_S, Kind
 from broker.platform.interface import Platform
@@ -129,7 +138,7 @@ async def events(request: web.Request) -> web.StreamResponse:
 
 async def metrics(request: web.Request) -> web.Response:
     """`GET /metrics`: Prometheus text."""
-    from broker.endpoints.metrics import exposition  # noqa: PLC0415  # loaded when first scraped
+    from broker.endpoints.control.metrics import exposition  # noqa: PLC0415  # loaded when first scraped
 
     body, content_type = exposition(request.app[BROKER].report())
     return web.Response(body=body, headers={"Content-Type": content_type})

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from broker.endpoints.middleware import PEER, json_body
+from broker.endpoints.control.middleware import PEER, json_body
 from broker.errors import BadRequest
 from broker.service.admission import Caller
 from broker.service.broker import Broker

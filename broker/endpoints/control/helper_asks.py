@@ -13,11 +13,11 @@ from typing import Final
 
 from aiohttp import web
 
-from broker.endpoints import surroundings, tokens
-from broker.endpoints.answers import Answer, of_error
-from broker.endpoints.arrivals import Arrival
-from broker.endpoints.control import BROKER
-from broker.endpoints.middleware import BUG, CONNECTIONS, own_peer
+from broker.endpoints.answers import BUG, Answer, of_error
+from broker.endpoints.control import surroundings, tokens
+from broker.endpoints.control.arrivals import Arrival
+from broker.endpoints.control.calls import BROKER
+from broker.endpoints.control.middleware import CONNECTIONS, own_peer
 from broker.endpoints.server import HEADER_MAX
 from broker.errors import BrokerError
 from broker.last_answer import last_answer

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from broker.endpoints.control.middleware import PEER, json_body
 from broker.endpoints.faces import Faces
 from broker.endpoints.loopback import Face
-from broker.endpoints.middleware import PEER, json_body
 from broker.errors import BadRequest, BrokerError, DeadlineExceeded, Refused
 from broker.service.admission import Caller
 from broker.service.broker import Broker

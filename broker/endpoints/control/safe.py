@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from broker.endpoints.middleware import PEER, json_body
+from broker.endpoints.control.middleware import PEER, json_body
 from broker.errors import BadRequest
 from broker.secret import Secret
 from broker.service.admission import Caller
