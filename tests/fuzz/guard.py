@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from broker.endpoints.surroundings import told
+from broker.endpoints.control.surroundings import told
 from broker.errors import BadRequest
 from broker.storage import pins
 from tests.fuzz.target import one_line, pure

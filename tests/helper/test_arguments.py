@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from broker.endpoints.helper_asks import understand
+from broker.endpoints.control.helper_asks import understand
 from tests.helper.harness import TOKEN, Daemon, Place, ok, refusal, serving
 
 
