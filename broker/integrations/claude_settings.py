@@ -17,7 +17,7 @@ from typing import Final
 
 from broker.engine.destination import Pins, Repository, Scope, SettingsFile, main_checkout, project_files
 from broker.engine.destination.judgement import shown
-from broker.engine.destination.places import git_folder
+from broker.engine.destination.places import OddPointer, git_folder
 from broker.engine.destination.strict import SIZE_MAX
 from broker.engine.policy import Found, Place
 from broker.integrations.sights import Mark, Sight, see
@@ -80,6 +80,7 @@ class _Eye:
     def __init__(self) -> None:
         self.sights: dict[tuple[str, bool], Sight] = {}
         self._links: set[str] = set()
+        self._odd: dict[str, str] = {}
 
     def paths(self) -> set[str]:
         """Name everything that was touched, and where links led."""
@@ -112,7 +113,10 @@ class _Eye:
         projects = dict.fromkeys(
             path for folder in place.folders for path in project_files(folder, self._repository(folder), own)
         )
-        found = [self._project(path, allowed) for path in dict.fromkeys((*projects, *picked))]
+        found: list[SettingsFile | None] = [
+            SettingsFile.unreadable(path, Scope.PROJECT, problem) for path, problem in self._odd.items()
+        ]
+        found += [self._project(path, allowed) for path in dict.fromkeys((*projects, *picked))]
         found += [self._read(path, Scope.USER) for path in users if path not in projects]
         if place.flag is not None:
             found.append(self._read(place.flag, Scope.FLAG))
@@ -148,17 +152,29 @@ class _Eye:
             at = posixpath.dirname(at)
 
     def _main(self, root: str) -> str | None:
-        """Find the main checkout of a worktree, by git's pointer files."""
-        dot_git = posixpath.join(root, ".git")
-        mark = self.sights[dot_git, False].mark
+        """Find the main checkout of a worktree, by git's pointer files; notes one that is odd."""
+        at = posixpath.join(root, ".git")
+        mark = self.sights[at, False].mark
         if mark is None or not stat.S_ISREG(mark[0]):
             return None
-        pointer = self.content(dot_git, follow=False, limit=_POINTER_MAX)
-        folder = git_folder(root, pointer) if isinstance(pointer, bytes) else None
-        if not isinstance(pointer, bytes) or folder is None:
+        try:
+            pointer = self._pointer(at)
+            folder = None if pointer is None else git_folder(root, pointer)
+            if pointer is None or folder is None:
+                return None
+            at = posixpath.join(folder, "commondir")
+            common = self._pointer(at)
+            return None if common is None else main_checkout(root, pointer, common)
+        except OddPointer as reason:
+            self._odd[at] = str(reason)
             return None
-        common = self.content(posixpath.join(folder, "commondir"), follow=False, limit=_POINTER_MAX)
-        return main_checkout(root, pointer, common) if isinstance(common, bytes) else None
+
+    def _pointer(self, path: str) -> bytes | None:
+        """Read one of git's pointers; None where there is none. Raises `OddPointer`."""
+        content = self.content(path, follow=False, limit=_POINTER_MAX)
+        if isinstance(content, str):  # a link, say, or larger than any pointer
+            raise OddPointer
+        return content
 
     def _managed(self) -> list[str]:
         names = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.engine.destination import Known, Repository, Scope, SettingsFile, main_checkout, project_files
-from broker.engine.destination.places import git_folder
+from broker.engine.destination.places import OddPointer, git_folder
 from tests.engine.steering import LOCAL, SETTINGS, Row, fill, filled
 
 
@@ -42,7 +42,12 @@ class Settled:
 
     def _files(self) -> Iterator[SettingsFile]:
         home = self.at / "home/.claude"
-        for path in project_files(str(self.folder), self._repository(), str(home)):
+        try:
+            repository = self._repository()
+        except OddPointer as odd:
+            repository = None
+            yield SettingsFile.unreadable(str(self.folder / ".git"), Scope.PROJECT, str(odd))
+        for path in project_files(str(self.folder), repository, str(home)):
             yield from _read(Path(path), Scope.PROJECT)
         yield from _read(home / "settings.json", Scope.USER)
         yield from _read(self.folder / "f.json", Scope.FLAG) if "f.json" in self.row.arguments else ()

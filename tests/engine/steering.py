@@ -215,6 +215,13 @@ FILES: Final = (
     _elsewhere("a worktree's main checkout, local", f"main/{LOCAL}", NEWER, folder="tree", files=_WORKTREE),
     _elsewhere("a worktree's main checkout", f"main/{SETTINGS}", folder="tree", files=_WORKTREE),
     _elsewhere("a worktree's main checkout, below", f"main/{LOCAL}", NEWER, folder="tree/a", files=_WORKTREE),
+    _elsewhere(
+        "a main checkout by a pointer with a byte-order mark",
+        f"main/{LOCAL}",
+        NEWER,
+        folder="tree",
+        files=_WORKTREE | {"tree/.git": "\ufeffgitdir: {dir}/main/.git/worktrees/tree\n"},
+    ),
     _elsewhere("local file in the user's home", f"home/{LOCAL}", *VERSIONS, folder="home"),
 )  # fmt: skip
 

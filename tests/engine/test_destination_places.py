@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.engine.destination import Repository, main_checkout, project_files
-from broker.engine.destination.places import git_folder
+from broker.engine.destination.places import OddPointer, git_folder
 
 OWN = "/home/me/.claude"
 
@@ -48,10 +48,7 @@ def test_the_users_own_settings_are_no_projects() -> None:
         (b"gitdir: /w/main/.git/worktrees/tree\r\n", b"../..\r\n", "/w/main"),
         (b"gitdir: ../main/.git/worktrees/tree", b"/w/main/.git", "/w/main"),
         (b"gitdir: /w/bare.git/worktrees/tree\n", b"../..\n", None),
-        (b"gitdir: /w/x\nmore\n", b"../..\n", None),
-        (b"gitdir: /w/main/.git/worktrees/tree\n", b"\n", None),
         (b"\xff", b"../..\n", None),
-        (b"gitdir: /w/\0x\n", b"../..\n", None),
         (b"something: else\n", b"../..\n", None),
     ],
 )
@@ -63,3 +60,31 @@ def test_the_main_checkout_is_found_as_git_finds_it(pointer: bytes, common: byte
 def test_a_pointer_names_a_folder_from_the_root_on() -> None:
     """Relative pointers count from the checkout's root."""
     assert git_folder("/w/tree", b"gitdir: ../x/.git\n") == "/w/x/.git"
+
+
+POINTER = b"gitdir: /w/main/.git/worktrees/tree\n"
+
+
+@pytest.mark.parametrize(
+    ("pointer", "common"),
+    [
+        (b"\xef\xbb\xbf" + POINTER, b"../..\n"),
+        (POINTER, b"\xef\xbb\xbf../..\n"),
+        (b"gitdir: /w/main/.git/worktrees/tree\x1f\n", b"../..\n"),
+        (b"gitdir: /w/main/.git/worktrees/tree\xc2\x85\n", b"../..\n"),
+        (b"gitdir: /w/main/.git/worktrees/tree\xff\n", b"../..\n"),
+        (b"gitdir: /w/main/.git/worktrees/tree\nmore\n", b"../..\n"),
+        (b"gitdir: /w/main/.git/worktrees/\0tree\n", b"../..\n"),
+        (b"gitdir: /w/main/.git/worktrees/tree \n", b"../..\n"),
+        (b"gitdir:/w/main/.git/worktrees/tree\n", b"../..\n"),
+        (b"\n" + POINTER, b"../..\n"),
+        (b"GITDIR: /w/main/.git/worktrees/tree\n", b"../..\n"),
+        (b"gitdir: \n", b"../..\n"),
+        (POINTER, b"\n"),
+        (POINTER, b"../..\nmore\n"),
+    ],
+)
+def test_a_pointer_that_could_be_read_in_two_ways_is_not_read_at_all(pointer: bytes, common: bytes) -> None:
+    """Claude Code trims and decodes as JavaScript does: it would find the settings of a checkout that we never saw."""
+    with pytest.raises(OddPointer, match="not as git writes it"):
+        main_checkout("/w/tree", pointer, common)

@@ -125,13 +125,36 @@ def test_a_worktree_has_its_main_checkouts_settings_too(home: Home) -> None:
     assert list(home.found(home.folder / "tree")) == ["project/.claude/settings.json"]
 
 
-@pytest.mark.parametrize("pointer", [b"", b"gitdir: nowhere\n", b"\xff", b"x" * 10_000, b"gitdir: /dev\n"])
+@pytest.mark.parametrize("pointer", [b"", b"gitdir: nowhere\n", b"\xff", b"gitdir: /dev\n"])
 def test_a_git_pointer_that_leads_nowhere_is_no_worktree(home: Home, pointer: bytes) -> None:
     """A submodule's, a broken one, a hostile one: the folder itself still counts."""
     (home.project / ".git").rmdir()
     (home.project / ".git").write_bytes(pointer)
     home.write("project/.claude/settings.json")
     assert list(home.found()) == ["project/.claude/settings.json"]
+
+
+@pytest.mark.parametrize("odd", ["a mark", "too large", "the other one", "a link"])
+def test_a_git_pointer_that_could_be_read_in_two_ways_is_refused(home: Home, odd: str) -> None:
+    """Claude Code 2.1.330 reads all but the link, and takes up the settings of the checkout that they lead to."""
+    kept = home.folder / "main/.git/worktrees/tree"
+    kept.mkdir(parents=True)
+    (kept / "commondir").write_text("../..\n")
+    (home.project / ".git").rmdir()
+    pointer = f"gitdir: {kept}\n"
+    at = "main/.git/worktrees/tree/commondir"
+    match odd:
+        case "the other one":
+            (kept / "commondir").write_text("\ufeff../..\n")
+        case "a link":
+            (kept / "commondir").unlink()
+            (kept / "commondir").symlink_to("/dev/null")
+        case _:
+            pointer, at = (f"\ufeff{pointer}" if odd == "a mark" else pointer + "\n" * 10_000), "project/.git"
+    (home.project / ".git").write_text(pointer)
+    file = home.found()[at]
+    assert (file.scope, file.settings) == (Scope.PROJECT, None)
+    assert "not as git writes it" in file.problem
 
 
 def test_the_users_own_file_is_the_users_also_where_the_home_is_the_project(home: Home) -> None:

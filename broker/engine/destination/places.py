@@ -6,7 +6,15 @@ import posixpath
 from dataclasses import dataclass
 from typing import Final
 
+_POINTER: Final = b"gitdir:"
 _NAMES: Final = (".claude/settings.json", ".claude/settings.local.json")
+
+
+class OddPointer(ValueError):
+    """A pointer that git would not have written so. The text follows the file's path."""
+
+    def __init__(self) -> None:
+        super().__init__("is not as git writes it, so Claude Code may find another checkout by it than the guard")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +46,38 @@ def project_files(folder: str, repository: Repository | None, user_folder: str |
 
 
 def main_checkout(root: str, dot_git: bytes, commondir: bytes) -> str | None:
-    """Find the main checkout of the worktree in `root`; None where it is none, or its pointers cannot be understood.
+    """Find the main checkout of the worktree in `root`; None where it is none. Raises `OddPointer`.
 
     `dot_git` is the content of the file `root/.git`, `commondir` of the file of that name in the folder that it
     points to (see `git_folder`); git's own format (gitrepository-layout(5)).
     """
     pointed = git_folder(root, dot_git)
-    common = _line(commondir)
-    if pointed is None or common is None:
+    if pointed is None:
         return None
-    shared = posixpath.normpath(posixpath.join(pointed, common))
+    shared = posixpath.normpath(posixpath.join(pointed, _path(commondir)))
     return posixpath.dirname(shared) if posixpath.basename(shared) == ".git" else None
 
 
 def git_folder(root: str, dot_git: bytes) -> str | None:
-    """Return the folder that a file `root/.git` points to; None where it is not such a pointer."""
-    line = _line(dot_git)
-    if line is None or not line.startswith("gitdir:"):
+    """Return the folder that a file `root/.git` points to; None where it is no pointer at all. Raises `OddPointer`."""
+    if _POINTER not in dot_git.lower():
         return None
-    return posixpath.normpath(posixpath.join(root, line.removeprefix("gitdir:").strip()))
+    if not dot_git.startswith(_POINTER + b" "):
+        raise OddPointer
+    return posixpath.normpath(posixpath.join(root, _path(dot_git.removeprefix(_POINTER + b" "))))
 
 
-def _line(content: bytes) -> str | None:
+def _path(content: bytes) -> str:
+    """Read the path that a pointer ends with, as git writes it.
+
+    Measured: Claude Code 2.1.330 trims as JavaScript does (a byte-order mark goes, a control character stays), takes
+    line ends into the path and makes U+FFFD of what is no UTF-8. A project that ships its `.git` could name one
+    folder to it and another to us, so nothing is read that could be read in two ways.
+    """
     try:
-        text = content.decode().strip()
+        path = content.decode().rstrip("\r\n")
     except UnicodeDecodeError:
-        return None
-    return text if text and "\n" not in text and "\0" not in text else None
+        raise OddPointer from None
+    if not path or not path.isprintable() or path != path.strip():
+        raise OddPointer
+    return path
