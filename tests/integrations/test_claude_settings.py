@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.engine.destination import Scope, SettingsFile
+from broker.engine.destination import Scope, SettingsFile, findings
 from broker.engine.policy import Place
 from broker.integrations import claude_settings
 from broker.integrations.claude_settings import Looked, look, text_of
@@ -155,6 +155,9 @@ def test_a_git_pointer_that_could_be_read_in_two_ways_is_refused(home: Home, odd
     file = home.found()[at]
     assert (file.scope, file.settings) == (Scope.PROJECT, None)
     assert "not as git writes it" in file.problem
+    [refused] = findings(file, [])
+    assert refused.reason.startswith(f"{file.path} is not as git writes it, ")
+    assert refused.reason.endswith("; have git write it anew: git worktree repair")
 
 
 def test_the_users_own_file_is_the_users_also_where_the_home_is_the_project(home: Home) -> None:

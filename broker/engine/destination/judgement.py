@@ -12,6 +12,7 @@ from broker.engine.destination.endpoints import BASE_URLS, Destination, destinat
 from broker.engine.destination.known import Allowed, Known, Pins, Refused, Scope, SettingsFile, Verdict
 from broker.engine.destination.layers import LIVE, Layers, files_in_use
 from broker.engine.destination.names import climbs, intercepting
+from broker.engine.destination.places import POINTERS
 from broker.model import Kind
 
 _SHOWN_MAX: Final = 1024
@@ -52,7 +53,9 @@ def findings(file: SettingsFile, audience: Sequence[str]) -> list[Refused]:
 
 def _refuse_file(file: SettingsFile, audience: Sequence[str], allowed: Pins) -> Refused | None:
     if file.settings is None:
-        why = "so nobody can tell where Claude Code would send the token; make it a plain JSON file"
+        is_gits = posixpath.basename(file.path) in POINTERS
+        mend = "have git write it anew: git worktree repair" if is_gits else "make it a plain JSON file"
+        why = f"so nobody can tell where Claude Code would send the token; {mend}"
         return Refused(file.path, "", f"{shown(file.path)} {file.problem}, {why}")
     if file.scope is Scope.PROJECT and (file.path, file.sha256) not in allowed:
         return next(_steering(file, audience), None)

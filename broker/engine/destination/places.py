@@ -6,6 +6,9 @@ import posixpath
 from dataclasses import dataclass
 from typing import Final
 
+POINTERS: Final = (".git", "commondir")
+"""The files by which git's worktrees point to their main checkout."""
+
 _POINTER: Final = b"gitdir:"
 _NAMES: Final = (".claude/settings.json", ".claude/settings.local.json")
 
@@ -14,7 +17,7 @@ class OddPointer(ValueError):
     """A pointer that git would not have written so. The text follows the file's path."""
 
     def __init__(self) -> None:
-        super().__init__("is not as git writes it, so Claude Code may find another checkout by it than the guard")
+        super().__init__("is not as git writes it, and Claude Code may read it in another way")
 
 
 @dataclass(frozen=True, slots=True)
