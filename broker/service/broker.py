@@ -13,7 +13,7 @@ from broker.clock import Clock, boot_id
 from broker.config import Config
 from broker.engine.vocabulary import Held
 from broker.errors import BadRequest, UnknownCredential
-from broker.model import NAME, Issued
+from broker.model import NAME, TOKEN, Issued
 from broker.platform.interface import Platform
 from broker.service import report
 from broker.service.admission import Admission, Caller
@@ -94,13 +94,23 @@ class Broker:
     # --- asking -------------------------------------------------------------------------------------------------
 
     async def token(
-        self, name: str | None, ttl_s: float, deadline_s: float, caller: Caller, wish: Wish | None = None
+        self,
+        name: str | None,
+        ttl_s: float,
+        deadline_s: float,
+        caller: Caller,
+        wish: Wish | None = None,
+        *,
+        single: bool = False,
     ) -> Served:
         """Return a token of credential `name` (None: the default one) to keep for `ttl_s`, or what is wished instead.
 
-        Raises `BadRequest`, `UnknownCredential`, `Locked`, `Refused`, and whatever `Keeper.ask` raises.
+        `single`: it must be one text. Raises `BadRequest`, `UnknownCredential`, `Locked`, `Refused`, and whatever
+        `Keeper.ask` raises.
         """
         asked, keeper, held, who = await self._ask(name, ttl_s, deadline_s, caller, wish)
+        if single and TOKEN not in held.issued.parts:
+            raise BadRequest(f"{asked} is of kind {held.issued.kind}, not a single token; see: broker export {asked}")
         now = self.clock.now()
         remaining_s = held.remaining_s(now)
         expires_in_s = None if held.issued.expires_at is None else max(0, int(remaining_s))

@@ -11,15 +11,15 @@ import pytest
 
 from broker.clock import Now
 from broker.engine.callers import Session
-from broker.errors import PermanentFetchError, Refused
-from broker.model import Process
+from broker.errors import BadRequest, PermanentFetchError, Refused
+from broker.model import Issued, Kind, Process
 from broker.platform.interface import Peer
 from broker.service.admission import Caller
 from broker.service.ancestors import Lineage
 from broker.service.events import Event, Who
 from broker.service.guard import Guard
 from broker.service.journal import RECIPIENTS_MAX, REPEAT_S, Journal, identity_in, who_is
-from tests.service.scripted import Step
+from tests.service.scripted import ScriptedFetcher, Step
 from tests.service.virtual_time import in_virtual_time
 from tests.service.world import HELPER, PERSON, FakePlatform, World
 
@@ -155,6 +155,26 @@ async def test_the_trail_names_the_session_that_is_served() -> None:
     assert (helper["pid"], helper["program"], helper["session"], helper["role"]) == (30, "broker-helper", 10, "helper")
     assert (person["pid"], person["program"], person["role"]) == (0, "", "other")
     assert helper["fingerprint"] == world.audited("issued")[0]["fingerprint"]
+
+
+class Keys(ScriptedFetcher):
+    """A source whose every answer has two parts."""
+
+    async def fetch(self) -> Issued:
+        """Give the keys of a session."""
+        (secret,) = (await super().fetch()).parts.values()
+        return Issued({"access_key_id": secret, "secret_access_key": secret}, kind=Kind.AWS_SESSION)
+
+
+@in_virtual_time
+async def test_what_could_not_be_handed_out_is_not_called_served() -> None:
+    """Keys of several parts, asked for as a single token."""
+    world = World(fetcher_type=Keys)
+    with pytest.raises(BadRequest, match="work is of kind aws-session, not a single token; see: broker export work"):
+        await world.broker.token("work", 300, 9, PERSON, single=True)
+    assert world.audited("served") == []
+    await world.broker.token("work", 300, 9, PERSON)
+    assert len(world.audited("served")) == 1
 
 
 @in_virtual_time

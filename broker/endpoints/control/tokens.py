@@ -6,7 +6,6 @@ from typing import Final
 
 from broker.endpoints.answers import JSON, TEXT, Answer, private
 from broker.endpoints.aws import process_document, session
-from broker.errors import BadRequest
 from broker.model import TOKEN
 from broker.service.admission import Caller
 from broker.service.broker import Broker
@@ -16,17 +15,12 @@ DEADLINE_MAX_S: Final = 600.0
 
 
 async def token(broker: Broker, name: str | None, ttl_s: float, deadline_s: float, caller: Caller) -> Answer:
-    """Answer with the token alone. Raises what `Broker.token` raises, `BadRequest` for what is no single token."""
-    served = await broker.token(name, ttl_s, deadline_s, caller)
-    held = served.held.issued
-    if TOKEN not in held.parts:
-        raise BadRequest(
-            f"{served.credential} is an {held.kind}, not a single token; see: broker export {served.credential}"
-        )
+    """Answer with the token alone. Raises what `Broker.token` raises."""
+    served = await broker.token(name, ttl_s, deadline_s, caller, single=True)
     headers = {"X-Broker-Credential": served.credential, "X-Broker-Fingerprint": served.fingerprint}
     if served.expires_in_s is not None:
         headers["X-Broker-Expires-In"] = str(served.expires_in_s)
-    return private(held.parts[TOKEN].reveal(), TEXT, headers)
+    return private(served.held.issued.parts[TOKEN].reveal(), TEXT, headers)
 
 
 async def aws_keys(broker: Broker, name: str | None, deadline_s: float, caller: Caller) -> Answer:

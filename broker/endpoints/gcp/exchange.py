@@ -75,7 +75,8 @@ class Exchange:
             await self._broker.details(name, _DEADLINE_S, asker)  # may it, and can it be had?
             subject = f"{name}.{self._tokens.issue(_PURPOSE, name).reveal()}"
         else:
-            served = await self._broker.token(name, wanted_life_s(self._broker.keeper(name)), _DEADLINE_S, asker)
+            ttl_s = wanted_life_s(self._broker.keeper(name))
+            served = await self._broker.token(name, ttl_s, _DEADLINE_S, asker, single=True)
             subject, ends = text(served), served.held.issued.expires_at or ends
         return {"version": 1, "success": True, "token_type": _JWT, "id_token": subject, "expiration_time": int(ends)}
 
@@ -98,7 +99,8 @@ class Exchange:
         asker = replace(await caller(request, Kind.ACCESS_TOKEN), wants=self._accounts.kind(name))
         scopes = tuple(form.get("scope", "").split())
         wish = Wish(scopes=scopes) if scopes and self._accounts.can_wish(name) else None
-        served = await self._broker.token(name, wanted_life_s(self._broker.keeper(name)), _DEADLINE_S, asker, wish)
+        ttl_s = wanted_life_s(self._broker.keeper(name))
+        served = await self._broker.token(name, ttl_s, _DEADLINE_S, asker, wish, single=True)
         return {
             "access_token": text(served),
             "issued_token_type": _ACCESS_TOKEN,

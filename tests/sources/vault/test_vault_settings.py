@@ -12,11 +12,7 @@ from broker.config import Config, parse
 from broker.errors import ConfigError
 from broker.sources import TYPES
 from broker.sources.references import Reference
-from broker.sources.vault.auth import (
-    AppRole,
-    Auth,
-    TokenFile,
-)
+from broker.sources.vault.auth import AppRole, Auth, TokenFile
 from broker.sources.vault.settings import VaultSettings, VaultSourceSettings
 
 PATH = Path("/fake/config.toml")
