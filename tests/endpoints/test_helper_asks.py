@@ -8,7 +8,7 @@ import io
 import re
 import time
 from typing import Final
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, quote, urlsplit
 
 import pytest
 from hypothesis import given
@@ -26,6 +26,7 @@ MORE: Final = b"Accept: */*\r\n"
 """A header that no helper sends makes it anybody's request."""
 
 _OF_HTTP: Final = {"Date", "Server"}
+_PARTS: Final = {"credential": "credential", "ttl_ms": "ttl", "deadline_ms": "deadline"}
 
 
 def ask(target: str, told: bytes = b"") -> bytes:
@@ -42,7 +43,9 @@ async def both(face: Face, target: str, told: bytes = b"") -> Answer:
     return quick
 
 
-@pytest.mark.parametrize("query", ["", f"?{NUMBERS}", f"?credential=other&{NUMBERS}"])
+@pytest.mark.parametrize(
+    "query", ["", "?", "?credential=work", "?ttl_ms=5", f"?{NUMBERS}", f"?credential=other&{NUMBERS}"]
+)
 async def test_a_token_is_the_same(face: Face, sources: dict[str, Scripted], query: str) -> None:
     """Of the default credential or a named one, with an end or without."""
     sources["other"].outcome = Issued.token("fake-token-2", time.time() + 600.5)
@@ -158,6 +161,21 @@ async def test_what_comes_after_an_ask_is_not_read(face: Face, sources: dict[str
     writer.close()
 
 
+QUERIES: Final = st.lists(
+    st.sampled_from(["?", "&", "=", "credential=work", "ttl_ms=5", "deadline_ms=7", "credential=", "ttl_ms"]),
+    max_size=6,
+).map("".join)
+
+
+@given(QUERIES)
+def test_a_query_is_understood_as_everybody_reads_it(query: str) -> None:
+    """In whatever way its parts are put together."""
+    found = understand(ask(f"/v1/token?{query}"))
+    if found is not None:
+        read = parse_qs(query)
+        assert {name: [said] for name in _PARTS if (said := text(found, _PARTS[name])) is not None} == read
+
+
 @given(st.binary(max_size=6), st.integers(0, 200), st.integers(0, 3))
 def test_what_is_understood_reads_the_same_by_the_rules_of_http(inserted: bytes, at: int, cut: int) -> None:
     """Some bytes more or less anywhere: either it is still a helper's ask to every reader, or aiohttp judges it."""
@@ -170,11 +188,7 @@ def test_what_is_understood_reads_the_same_by_the_rules_of_http(inserted: bytes,
     query = dict(parse_qsl(urlsplit(target).query))
     headers = dict(http.client.parse_headers(io.BytesIO(head)).items())
     assert (method, urlsplit(target).path, version) == ("GET", f"/v1/{found['what'].decode()}", "HTTP/1.1")
-    assert [query.get(name) for name in ("credential", "ttl_ms", "deadline_ms")] == [
-        text(found, "credential"),
-        text(found, "ttl"),
-        text(found, "deadline"),
-    ]
+    assert [query.get(name) for name in _PARTS] == [text(found, part) for part in _PARTS.values()]
     assert headers.pop("Connection") == "close"
     assert headers.pop("Host")
     assert headers == {

@@ -1,8 +1,9 @@
 """A helper's ask, understood and answered without the server's library.
 
 It is what every session of Claude Code waits for, and aiohttp takes more than half of its time. So the one request
-that helpers write (helper/request.c, helper/broker_request.py) is recognised here, by a single strict pattern. What
-differs from it in one byte is left to aiohttp, which knows all of HTTP: nothing is read in two ways.
+that helpers write (helper/request.c, helper/broker_request.py) is recognised here, by a single strict pattern, with
+or without each of its parts. What differs from it in one byte is left to aiohttp, which knows all of HTTP: nothing is
+read in two ways.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ log = logging.getLogger(__name__)
 
 _ASK: Final = re.compile(
     rb"GET /v1/(?P<what>token|aws)"
-    rb"(?:\?(?:credential=(?P<credential>[A-Za-z0-9._~-]+)&)?ttl_ms=(?P<ttl>[0-9]{1,18})&deadline_ms=(?P<deadline>[0-9]{1,18}))?"
-    rb" HTTP/1\.1\r\nHost: [a-z]+\r\nConnection: close\r\n"
+    rb"(?:\?"
+    rb"(?:credential=(?P<credential>[A-Za-z0-9._~-]+)(?:&|(?= )))?"
+    rb"(?:ttl_ms=(?P<ttl>[0-9]{1,18})(?:&|(?= )))?"
+    rb"(?:deadline_ms=(?P<deadline>[0-9]{1,18}))?)?"
+    rb" HTTP/1\.1\r\nHost: [A-Za-z0-9.-]+\r\nConnection: close\r\n"
     rb"(?:X-Broker-Cwd: (?P<folder>[!-~]{0,%(most)d})\r\n)?"
     rb"(?:X-Broker-Env: (?P<variables>[!-~]{0,%(most)d})\r\n)?"
     rb"\r\n" % {b"most": HEADER_MAX}
