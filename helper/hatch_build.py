@@ -28,6 +28,9 @@ MODULE_FOLDER: Final = "libexec/claude-credential-broker"
 _COMPILERS: Final = (["musl-gcc"], ["cc"])
 """musl first, where it is installed: glibc's start-up takes longer than all the rest of the helper's run."""
 
+_LINKING: Final[tuple[list[str], ...]] = (["-static", "-s", "-Wl,-z,noseparate-code"], ["-static", "-s"], ["-s"], [])
+"""The quickest to start first; with fewer parts to map, a tenth of a start is saved."""
+
 _FLAGS: Final = ("-std=c11", "-O2", "-Wall", "-Wextra")
 """Without -Werror: on a user's machine a new compiler's new warning must not cost them the native helper."""
 
@@ -69,7 +72,7 @@ def compile_native(target: Path, version: str) -> Path | None:
     sources = [str(source) for source in sorted(HERE.glob("*.c"))]
     define = f'-DBROKER_VERSION="{version}"'
     for compiler in [chosen] if chosen else _COMPILERS:
-        for linking in (["-static", "-s"], ["-s"], []):
+        for linking in _LINKING:
             if _succeeds([*compiler, *_FLAGS, define, *linking, "-o", str(target), *sources]) and _succeeds(
                 [str(target), "--version"]
             ):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from types import TracebackType
 from typing import Final, Self
 
@@ -20,6 +20,9 @@ DEPTH_MAX: Final = 32
 REMEMBERED_MAX: Final = 128
 """Processes held on to, each by a descriptor; the one that was met longest ago is let go of first."""
 
+Environment = Callable[[int], bytes | None]
+"""What the process of this pid was started with, see `Platform.environment`."""
+
 
 class Lineage:
     """A caller's ancestry while it is being answered.
@@ -31,7 +34,7 @@ class Lineage:
 
     def __init__(
         self,
-        platform: Platform,
+        environment: Environment,
         pinned: Pinned | None = None,
         chain: tuple[Process, ...] = (),
         claude: Process | None = None,
@@ -40,14 +43,14 @@ class Lineage:
     ) -> None:
         self.chain = chain
         self.claude = claude
-        self._platform = platform
+        self._environment = environment
         self._pinned = pinned
         self._borrowed = borrowed
 
     @cached_property
     def environment(self) -> bytes | None:
         """What the caller was started with, see `Platform.environment`; read once, when somebody wants to know."""
-        return self._platform.environment(self.chain[0].pid) if self.chain else None
+        return self._environment(self.chain[0].pid) if self.chain else None
 
     def same(self) -> bool:
         """Whether the caller is still the process that was looked at: ask this last, its pid may be handed on."""
@@ -82,24 +85,25 @@ class Ancestors:
         """Look at process `pid` and up to the nearest Claude Code; use it as a context. Raises `Refused`."""
         known = self._recall(pid)
         if known is not None and known.innocent:
-            return Lineage(self._platform, known.pinned, (known.pinned.process,), borrowed=True)
+            return Lineage(self._platform.environment, known.pinned, (known.pinned.process,), borrowed=True)
         pinned = self._platform.pin(pid) if pid > 0 else None
         if pinned is None:
-            return Lineage(self._platform)
+            return Lineage(self._platform.environment)
+        environment = cache(self._platform.environment)  # the caller's is looked at twice
         try:
-            chain, claude = self._walk(pinned.process)
+            chain, claude = self._walk(pinned.process, environment)
         except Refused:
             pinned.close()
             raise
         kept = self._remember(chain, claude, pinned)
-        return Lineage(self._platform, pinned, tuple(chain), claude, borrowed=kept)
+        return Lineage(environment, pinned, tuple(chain), claude, borrowed=kept)
 
     def close(self) -> None:
         """Let go of every process."""
         while self._known:
             self._known.popitem()[1].pinned.close()
 
-    def _walk(self, process: Process) -> tuple[list[Process], Process | None]:
+    def _walk(self, process: Process, environment: Environment) -> tuple[list[Process], Process | None]:
         chain: list[Process] = []
         at: Process | None = process
         while at is not None:
@@ -115,15 +119,9 @@ class Ancestors:
                 break
             known = self._recall(parent)
             if known is not None and known.innocent:
-                return self._judged_by_marks(chain, [known.pinned.process])
+                return _judged_by_marks(chain, [known.pinned.process], environment)
             at = known.pinned.process if known is not None else self._platform.process(parent)
-        return self._judged_by_marks(chain, [])
-
-    def _judged_by_marks(self, chain: list[Process], beyond: list[Process]) -> tuple[list[Process], Process | None]:
-        """Look once more at a chain without a Claude Code by name; `beyond`: the next one, already known to be none."""
-        whole = [*chain, *beyond]
-        claude = by_its_mark(whole, self._platform.environment)
-        return (chain, None) if claude is None else (whole[: whole.index(claude) + 1], claude)
+        return _judged_by_marks(chain, [], environment)
 
     def _recall(self, pid: int) -> _Known | None:
         known = self._known.get(pid)
@@ -162,6 +160,15 @@ class Ancestors:
         self._known[known.pinned.process.pid] = known
         if len(self._known) > REMEMBERED_MAX:
             self._known.popitem(last=False)[1].pinned.close()
+
+
+def _judged_by_marks(
+    chain: list[Process], beyond: list[Process], environment: Environment
+) -> tuple[list[Process], Process | None]:
+    """Look once more at a chain without a Claude Code by name; `beyond`: the next one, already known to be none."""
+    whole = [*chain, *beyond]
+    claude = by_its_mark(whole, environment)
+    return (chain, None) if claude is None else (whole[: whole.index(claude) + 1], claude)
 
 
 @dataclass(frozen=True, slots=True)

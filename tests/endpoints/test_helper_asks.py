@@ -161,6 +161,12 @@ async def test_what_comes_after_an_ask_is_not_read(face: Face, sources: dict[str
     writer.close()
 
 
+def test_a_name_longer_than_helpers_take_is_left_to_the_library() -> None:
+    """Which has limits for everything (helper/settings.c has this one)."""
+    assert understand(ask("/v1/token?credential=" + "x" * 256))
+    assert understand(ask("/v1/token?credential=" + "x" * 257)) is None
+
+
 QUERIES: Final = st.lists(
     st.sampled_from(["?", "&", "=", "credential=work", "ttl_ms=5", "deadline_ms=7", "credential=", "ttl_ms"]),
     max_size=6,

@@ -126,7 +126,7 @@ def test_a_refusal_that_repeats_itself_is_one_line() -> None:
 
 def _lineage(*names: str, claude: int | None = None) -> Lineage:
     chain = tuple(Process(100 + n, 101 + n, 5, name) for n, name in enumerate(names))
-    return Lineage(FakePlatform(), None, chain, chain[claude] if claude is not None else None)
+    return Lineage(FakePlatform().environment, None, chain, chain[claude] if claude is not None else None)
 
 
 def test_who_is_behind_an_ask_is_told_by_its_ancestry() -> None:

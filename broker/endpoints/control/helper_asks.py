@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 _ASK: Final = re.compile(
     rb"GET /v1/(?P<what>token|aws)"
     rb"(?:\?"
-    rb"(?:credential=(?P<credential>[A-Za-z0-9._~-]+)(?:&|(?= )))?"
+    rb"(?:credential=(?P<credential>[A-Za-z0-9._~-]{1,256})(?:&|(?= )))?"
     rb"(?:ttl_ms=(?P<ttl>[0-9]{1,18})(?:&|(?= )))?"
     rb"(?:deadline_ms=(?P<deadline>[0-9]{1,18}))?)?"
-    rb" HTTP/1\.1\r\nHost: [A-Za-z0-9.-]+\r\nConnection: close\r\n"
+    rb" HTTP/1\.1\r\nHost: [A-Za-z0-9.-]{1,255}\r\nConnection: close\r\n"
     rb"(?:X-Broker-Cwd: (?P<folder>[!-~]{0,%(most)d})\r\n)?"
     rb"(?:X-Broker-Env: (?P<variables>[!-~]{0,%(most)d})\r\n)?"
     rb"\r\n" % {b"most": HEADER_MAX}
